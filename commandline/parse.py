@@ -1,4 +1,4 @@
-"""Turn pydantic models into commands: YAML file, `--key value` flags, wandb's `--key=value` forms, help from docstrings."""
+"""Turn pydantic models into commands: a YAML file, `--key value`, wandb's `--key=value`, help from docstrings."""
 
 from __future__ import annotations
 
