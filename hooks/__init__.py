@@ -1,0 +1,33 @@
+"""A model's insides: load it, find its sites, read them in one traced forward."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hooks.discovery import find_sites
+    from hooks.loading import Loaded, load
+    from hooks.sites import Site, SiteMap
+    from hooks.text import TextPrompt, capture_text, text_sites
+    from hooks.tracing import capture
+
+_HOME = {
+    "Loaded": "loading",
+    "Site": "sites",
+    "SiteMap": "sites",
+    "TextPrompt": "text",
+    "capture": "tracing",
+    "capture_text": "text",
+    "find_sites": "discovery",
+    "load": "loading",
+    "text_sites": "text",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'hooks' has no attribute {name!r}")
+    return getattr(import_module(f"hooks.{_HOME[name]}"), name)

@@ -1,0 +1,101 @@
+"""Sites: the places in a model whose activations are read, and where in the module tree each one is found.
+
+Names: `encoder.<k>` (output of vision block k, from 1), `projector` (the rows the model puts at the visual positions of
+the LLM's input), `llm.<k>` (visual positions of the residual stream: 0 is the first block's input, k what block k hands
+on, additions between blocks included), `llm.final` (after the final norm), and `text.<k>`, `text.final` likewise for
+text tokens.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from commandline import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Stage = Literal["encoder", "projector", "llm", "text"]
+Key = tuple[str | int, ...]
+"""Where a tensor stands in a call: ("args", 0), ("kwargs", "hidden_states"), or inside an output: (), (0,), ("x",)."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place to read: a tensor that enters or leaves a module."""
+
+    name: str
+    stage: Stage
+    layer: int | None
+    """The index in the stage; None for `projector` and the sites after the final norm."""
+    module: str
+    """Dotted path of the module, as in `model.named_modules()`."""
+    reads: Literal["input", "output"]
+    key: Key
+    width: int
+    """Features per token."""
+    order: int
+    """Position in the execution of a forward: sites are read in this order."""
+
+
+@dataclass(frozen=True)
+class SiteMap(Mapping[str, Site]):
+    """A model's sites by name, in the order a forward reaches them; found by `find_sites`."""
+
+    sites: Mapping[str, Site]
+    placeholder_ids: tuple[int, ...] = ()
+    """The token ids under the visual positions; empty for a text-only model."""
+    projector_module: str | None = None
+    """The module that made the rows at the visual positions, where one is recognised."""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Stages this model does not have, or whose place was not found, with the reason."""
+
+    def __getitem__(self, name: str) -> Site:
+        return self.sites[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sites)
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.sites)
+
+    def select(self, patterns: Sequence[str] | None) -> SiteMap:
+        """The sites that match any of `patterns` (names, or shell patterns such as `llm.*`); all of them for None.
+
+        Raises:
+            InputError: a pattern matches nothing; the nearest names are listed.
+        """
+        if patterns is None:
+            return self
+        chosen: set[str] = set()
+        for pattern in patterns:
+            hits = fnmatch.filter(self.sites, pattern)
+            if not hits:
+                raise InputError(f"no site matches {pattern!r}{self._hint(pattern)}")
+            chosen.update(hits)
+        return replace(self, sites={name: site for name, site in self.sites.items() if name in chosen})
+
+    def visual_positions(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Which positions of the LLM's sequence are filled from the image: bool (sample, token), newline rows included."""
+        import torch
+
+        ids = inputs["input_ids"]
+        return torch.isin(ids, torch.tensor(self.placeholder_ids, dtype=ids.dtype, device=ids.device))
+
+    def _hint(self, pattern: str) -> str:
+        stage = pattern.partition(".")[0]
+        if stage in self.missing:
+            return f": {self.missing[stage]}"
+        near = difflib.get_close_matches(pattern, self.names, n=3, cutoff=0.4)
+        return f"; the nearest are {', '.join(near)}" if near else f"; there are {', '.join(self.names)}"
