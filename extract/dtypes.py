@@ -1,0 +1,50 @@
+"""How activations lie on disk: bfloat16 as its bits, and NaN wherever there is no number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STORED = {"bfloat16": "uint16", "float16": "float16", "float32": "float32"}
+"""Logical dtype -> the dtype zarr holds. zarr has no bfloat16, so its sixteen bits are kept as an unsigned integer."""
+
+BFLOAT16_NAN = 0xFFFF
+
+
+def fill_value(logical_dtype: str) -> int | float:
+    """What a row reads as when there is no activation: NaN, as bits for bfloat16."""
+    return BFLOAT16_NAN if logical_dtype == "bfloat16" else float("nan")
+
+
+def to_stored(values: Tensor, logical_dtype: str) -> Tensor:
+    """Round `values` to `logical_dtype` on their own device; still a float tensor, which may now hold an infinity."""
+    import torch
+
+    return values.to(getattr(torch, logical_dtype))
+
+
+def bits(values: Tensor) -> np.ndarray:
+    """The array zarr holds for a tensor of a logical dtype: bfloat16 as uint16 bits, others as they are."""
+    import torch
+
+    values = values.detach().cpu().contiguous()
+    return values.view(torch.uint16).numpy() if values.dtype == torch.bfloat16 else values.numpy()
+
+
+def decode(stored: np.ndarray, logical_dtype: str, out: np.ndarray | None = None) -> np.ndarray:
+    """What zarr holds -> float32, exactly (every bfloat16 and float16 is a float32). `out`: float32 of the same shape.
+
+    A bfloat16 is the upper half of a float32, so decoding is a shift; no library is needed to read a store.
+    """
+    out = np.empty(stored.shape, np.float32) if out is None else out
+    if logical_dtype == "bfloat16":
+        words = out.view(np.uint32)
+        words[...] = stored
+        words <<= 16
+    else:
+        out[...] = stored
+    return out

@@ -1,0 +1,141 @@
+"""Write a store unit by unit, so that what an interruption can leave is either a whole unit or nothing.
+
+A flush unit is one chunk of rows across every site. Its order on disk is the protocol:
+
+1. the chunks of every site (each a temporary file renamed into place, by zarr),
+2. the chunk of `sample/sha256`,
+3. the chunk of `sample/status`: the commit marker. A chunk of statuses exists, and has no "pending" in it, only when
+   everything before it is in place.
+
+A kill between any two steps leaves the unit pending and it is done again. Nothing is fsynced: the page cache
+outlives a killed process. After a power cut a file may be short or missing while its marker survived; chunks are not
+compressed, so their exact size is known, and a unit counts as committed only if every one of its chunks has that size.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import zarr
+
+from commandline import InputError
+from extract.dtypes import bits, fill_value, to_stored
+from extract.store import OK, PENDING, Store, read_samples, units
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Writer:
+    """Fills a store opened with mode "r+", one flush unit at a time: `put` rows, then `commit` the unit.
+
+    Buffers for one unit are allocated once, (layer, chunk row, feature) per array. Hold `extract.lock.lock` meanwhile.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.units = tuple(units(len(store), store.chunk_rows))
+        remove_partial_files(store.path)
+        committed = committed_units(store)
+        self.pending = tuple(unit for unit in self.units if unit not in committed)
+        self._buffers = {
+            name: np.full((*array.shape[:-2], *array.chunks[-2:]), array.fill_value, array.dtype)
+            for name, array in store.arrays.items()
+        }
+        self._filled = {name: np.zeros(store.chunk_rows, bool) for name in store.sites}
+
+    def put(self, unit: range, rows: Sequence[int], values: Mapping[str, Tensor]) -> dict[int, str]:
+        """Place activations, {site: float tensor (len(rows), feature)}, at sample indices `rows` of `unit`.
+
+        Rows holding a NaN or an infinity after rounding to the stored dtype are returned, {row: first such site}; the
+        caller quarantines them.
+        """
+        at = np.asarray(rows) - unit.start
+        broken: dict[int, str] = {}
+        for name, tensor in values.items():
+            site = self.store.sites[name]
+            stored = to_stored(tensor, site.logical_dtype)
+            for row in np.asarray(rows)[~stored.isfinite().all(dim=1).cpu().numpy()]:
+                broken.setdefault(int(row), name)
+            self._rows(name)[at] = bits(stored)
+            self._filled[name][at] = True
+        return broken
+
+    def commit(self, unit: range, sha256: Sequence[str], status: Sequence[str]) -> None:
+        """Write the unit and its marker. `status` per row: "ok", or the reason of quarantine (the row becomes NaN).
+
+        Raises InputError when the disk is full (everything committed before stays); ValueError if a row marked ok was
+        never put.
+        """
+        ok = np.array([one == OK for one in status])
+        if PENDING in status or not len(status) == len(sha256) == len(unit):
+            raise ValueError(f"unit {unit}: one final status and one sha256 per row are needed")
+        for name, filled in self._filled.items():
+            if not filled[: len(unit)][ok].all():
+                raise ValueError(f"unit {unit}: rows marked ok were never put at {name}")
+            self._rows(name)[: len(unit)][~ok] = fill_value(self.store.sites[name].logical_dtype)
+            filled[:] = False
+        try:
+            for array, buffer in self._buffers.items():
+                self.store.arrays[array][..., unit.start : unit.stop, :] = buffer[..., : len(unit), :]
+            self._column("sha256")[unit.start : unit.stop] = np.array(sha256, object)
+            self._column("status")[unit.start : unit.stop] = np.array(status, object)
+        except OSError as error:
+            raise _explain(error, self.store) from error
+
+    def _rows(self, name: str) -> np.ndarray:
+        site = self.store.sites[name]
+        buffer = self._buffers[site.array]
+        return buffer if site.index is None else buffer[site.index]
+
+    def _column(self, name: str) -> zarr.Array:
+        return self.store.group[f"sample/{name}"]  # pyright: ignore[reportReturnType]
+
+
+def committed_units(store: Store) -> set[range]:
+    """Units with a commit marker and every chunk at its full size."""
+    status = read_samples(store.group).status
+    return {
+        unit
+        for unit in units(len(store), store.chunk_rows)
+        if PENDING not in status[unit.start : unit.stop] and not damaged_chunks(store, unit)
+    }
+
+
+def damaged_chunks(store: Store, unit: range) -> list[str]:
+    """What is wrong with the unit's chunk files, one phrase each; empty when all are there at their full size."""
+    problems = []
+    for site in store.sites.values():
+        array = store.arrays[site.array]
+        position = unit.start // store.chunk_rows
+        coordinates = (position, 0) if site.index is None else (site.index, position, 0)
+        file = store.path / site.array / array.metadata.encode_chunk_key(coordinates)
+        expected = int(np.prod(array.chunks)) * array.dtype.itemsize
+        if not file.is_file():
+            problems.append(f"{site.name}: {file.relative_to(store.path)} is missing")
+        elif file.stat().st_size != expected:
+            size = file.stat().st_size
+            problems.append(f"{site.name}: {file.relative_to(store.path)} has {size:,} bytes instead of {expected:,}")
+    return problems
+
+
+def remove_partial_files(path: Path) -> int:
+    """Delete zarr's temporary files left by a killed process; returns how many there were."""
+    partial = list(path.rglob("*.partial"))
+    for file in partial:
+        file.unlink(missing_ok=True)
+    return len(partial)
+
+
+def _explain(error: OSError, store: Store) -> Exception:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    done = sum(len(unit) for unit in committed_units(store))
+    return InputError(
+        f"the disk of {store.path} is full; the {done:,} of {len(store):,} samples committed before are safe: "
+        "free some space and run the same command again"
+    )
