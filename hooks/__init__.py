@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from hooks.text import TextPrompt, capture_text, text_sites
     from hooks.tracing import capture
 
+__all__ = ["Loaded", "Site", "SiteMap", "TextPrompt", "capture", "capture_text", "find_sites", "load", "text_sites"]
+
 _HOME = {
     "Loaded": "loading",
     "Site": "sites",
@@ -24,10 +26,9 @@ _HOME = {
     "text_sites": "text",
 }
 
-__all__ = list(_HOME)
-
 
 def __getattr__(name: str) -> Any:
+    """Import on first use: a command's help must not wait for torch."""
     if name not in _HOME:
         raise AttributeError(f"module 'hooks' has no attribute {name!r}")
     return getattr(import_module(f"hooks.{_HOME[name]}"), name)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -40,8 +41,10 @@ class _Evidence:
         for run in runs:
             other = run.get((call.module, call.index))
             there = getattr(other, side).get(key) if other else None
-            same_shape = there is not None and there.shape == here.shape
-            moved |= here.hashes != there.hashes if same_shape else torch.ones_like(moved)
+            if there is not None and there.shape == here.shape:
+                moved |= here.hashes != there.hashes
+            else:
+                moved[...] = True
         return moved
 
     def sees(self, call: Call) -> bool:
@@ -57,7 +60,7 @@ def find_sites(model: nn.Module, inputs: Mapping[str, Any]) -> SiteMap:
     With images: `encoder.*`, `projector`, `llm.*`. Without: `text.*`, on a causal LM or a vision-language model's LLM.
 
     Raises:
-        InputError: the inputs have no text tokens, no stack of LLM blocks is found, or the model does not see its pixels.
+        InputError: no text tokens in the inputs, no stack of LLM blocks, or a model that does not see its pixels.
     """
     if "input_ids" not in inputs:
         raise InputError(f"the inputs have no input_ids (there are {', '.join(inputs)}); give the processor's output")
@@ -135,7 +138,7 @@ def change_text(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stacks(model: nn.Module, evidence: _Evidence) -> list[list[Call]]:
-    """Every list of modules, as the calls of its entries in execution order (an entry never called stands for its parts)."""
+    """Every list of modules, as its entries' calls in execution order (an entry never called stands for its parts)."""
     first: dict[str, Call] = {}
     for call in evidence.calls:
         first.setdefault(call.module, call)
@@ -167,7 +170,7 @@ def _keeps_shape(call: Call) -> bool:
 
 def _chains(stack: Sequence[Call]) -> bool:
     """Whether some block's output is the next one's input, bit for bit."""
-    for before, after in zip(stack, stack[1:], strict=False):
+    for before, after in pairwise(stack):
         source, target = before.main_output(), after.main_input()
         if source is not None and target is not None and before.outputs[source].same(after.inputs[target]):
             return True
@@ -242,7 +245,7 @@ def _vision_language_sites(
     ids = inputs["input_ids"]
     if positions.shape != ids.shape or not positions.any():
         reason = (
-            "no position of the LLM's input depends on the pixels: its blocks read the image another way (cross-attention)"
+            "no position of the LLM's input depends on the pixels: its blocks read the image by cross-attention"
             if positions.shape == ids.shape
             else f"the LLM's sequence has {positions.shape[-1]} positions for {ids.shape[-1]} token ids: not one to one"
         )

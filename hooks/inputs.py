@@ -43,7 +43,7 @@ def encode(processor: Any, image: Image.Image, prompt: str, system: str | None =
 
 
 def signature(inputs: Mapping[str, Any]) -> Hashable:
-    """The shape of every input: samples of equal signature make a batch by concatenation, with no padding between them."""
+    """The shape of every input: samples of equal signature make a batch by concatenation, without padding."""
     return tuple(sorted((name, tuple(value.shape)) for name, value in inputs.items()))
 
 

@@ -1,4 +1,4 @@
-"""Load a model and its processor through transformers' Auto classes, with or without torchvision, trained or untrained."""
+"""Load a model and its processor through transformers' Auto classes, with or without torchvision, trained or not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ImageBackend = Literal["pil", "torchvision"]
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready for forward passes (evaluation mode, no gradients) and what turns images and text into its inputs."""
+    """A model ready for forward passes (evaluation mode, no gradients) and what makes its inputs of images and text."""
 
     model: torch.nn.Module
     processor: Any
@@ -28,7 +28,7 @@ class Loaded:
     revision: str | None
     """The hub commit; None for a directory."""
     image_backend: ImageBackend
-    """Which implementation resizes images: PIL's and torchvision's pixels differ slightly, so the choice is recorded."""
+    """What resizes images: PIL's and torchvision's pixels differ slightly, so the choice is recorded."""
     random_init: bool
 
     @property
@@ -57,7 +57,7 @@ def load(
 
     Args:
         device: "auto" is the first GPU if there is one; otherwise anything `torch.device` takes.
-        dtype: "auto" is the checkpoint's own on a GPU, and float32 on a CPU (half precision is slow and untested there).
+        dtype: "auto" is the checkpoint's own on a GPU, and float32 on a CPU, where half precision is slow.
         random_init: the same architecture with untrained weights drawn from `seed`: a control for what probes find.
         image_backend: "pil" works everywhere; "torchvision" needs it installed.
         min_pixels, max_pixels: the budget of image processors that resize to one; None leaves the checkpoint's.
@@ -69,10 +69,10 @@ def load(
 
     name = str(source)
     config = load_config(name, revision=revision, trust_remote_code=trust_remote_code)
-    auto = _auto_class(name, config)
+    auto = auto_class(name, config)
     where = _device(device)
     if isinstance(dtype, str) and dtype == "auto":
-        kind = _config_dtype(config) if where.type != "cpu" else torch.float32
+        kind = config_dtype(config) if where.type != "cpu" else torch.float32
     else:
         kind = dtype_named(dtype)
     processor = load_processor(
@@ -167,7 +167,7 @@ def _assemble(source: str, config: PretrainedConfig, image_processor: Any, optio
     """transformers' own processor class around `image_processor`, without a video processor where it would have one."""
     from transformers import PROCESSOR_MAPPING, AutoProcessor
 
-    cls = PROCESSOR_MAPPING.get(type(config), None)
+    cls: Any = PROCESSOR_MAPPING.get(type(config), None)
     if cls is None or "video_processor" not in cls.get_attributes():
         processor = AutoProcessor.from_pretrained(source, **options)
         processor.image_processor = image_processor
@@ -217,7 +217,8 @@ def _device(device: str) -> torch.device:
     return found
 
 
-def _config_dtype(config: PretrainedConfig) -> torch.dtype:
+def config_dtype(config: PretrainedConfig) -> torch.dtype:
+    """The dtype the checkpoint was saved in; float32 where it does not say."""
     import torch
 
     dtype = getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None)
@@ -232,7 +233,8 @@ def _is_image_text(config: PretrainedConfig) -> bool:
     )
 
 
-def _auto_class(source: str, config: PretrainedConfig) -> Any:
+def auto_class(source: str, config: PretrainedConfig) -> Any:
+    """The Auto class that builds this configuration. Raises InputError when it is no model with a language model."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText
 
     if _is_image_text(config):

@@ -87,7 +87,7 @@ class SiteMap(Mapping[str, Site]):
         return replace(self, sites={name: site for name, site in self.sites.items() if name in chosen})
 
     def visual_positions(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Which positions of the LLM's sequence are filled from the image: bool (sample, token), newline rows included."""
+        """The positions of the LLM's sequence filled from the image, newline rows included: bool (sample, token)."""
         import torch
 
         ids = inputs["input_ids"]

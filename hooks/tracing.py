@@ -28,15 +28,15 @@ def capture(
 ) -> dict[str, Any]:
     """Run one batch through `model` in ONE nnsight trace and return what stands at each site, a row per sample.
 
-    Pooling happens on the device as soon as a site is reached, and the forward stops after the last one. Rows are in the
-    order of the batch whatever the packing of the vision side.
+    Pooling happens on the device as soon as a site is reached, and the forward stops after the last one. Rows are in
+    the order of the batch whatever the packing of the vision side.
 
     Args:
         inputs: what the model's forward takes: the whole output of its processor.
         sites: the sites to read: a `SiteMap` (fastest: found once, `find_sites(...).select(...)`), names or patterns,
             or None for all.
-        pool: how a sample's tokens become one row: `mean`, `last`, `max`, `cls` (the first token; encoder sites only), or
-            `tokens` for no pooling: a list of (token, feature) tensors.
+        pool: how a sample's tokens become one row: `mean`, `last`, `max`, `cls` (the first token; encoder sites only),
+            or `tokens` for no pooling: a list of (token, feature) tensors.
 
     Returns:
         {site name: float32 (sample, feature)}, on the model's device.

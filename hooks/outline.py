@@ -1,0 +1,80 @@
+"""What a model will cost, from its configuration alone: layers, widths and parameters of each stage, without weights.
+
+The module tree is built on the meta device, where parameters have shapes and no memory. Nothing can run there, so this
+is an estimate for planning; `find_sites` says what is really there once the weights are loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from commandline import InputError
+from hooks.loading import auto_class, config_dtype, load_config
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The expected size of a model's sites."""
+
+    model_class: str
+    stages: Mapping[str, tuple[int, int]]
+    """(number of sites, features) of "encoder", "projector" and "llm", or of "text" for a model without vision."""
+    parameters: Mapping[str, int]
+    """Parameters that multiply every token of a stage ("encoder", "llm"): its blocks, without embeddings."""
+    total_parameters: int
+    dtype: torch.dtype
+    """The checkpoint's own."""
+
+
+def outline(source: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Outline:
+    """Estimate a model's sites from its configuration.
+
+    The LLM's blocks are the longest list of modules inside the decoder that transformers names; the encoder's, the
+    longest one outside it.
+
+    Raises:
+        InputError: the source is no model (as `load`), or has no such list.
+    """
+    from accelerate import init_empty_weights
+
+    config = load_config(source, revision=revision, trust_remote_code=trust_remote_code)
+    with init_empty_weights(include_buffers=False):
+        model = auto_class(source, config).from_config(config, trust_remote_code=trust_remote_code)
+    decoder: nn.Module = model.get_decoder()
+    inside = {id(module) for module in decoder.modules()}
+    llm = _longest(module for module in decoder.modules() if isinstance(module, nn.ModuleList))
+    encoder = _longest(
+        module for module in model.modules() if isinstance(module, nn.ModuleList) and id(module) not in inside
+    )
+    if llm is None:
+        raise InputError(f"{source}: {type(model).__name__} has no list of LLM blocks")
+    width = _width(llm)
+    stages = {"text": (len(llm) + 2, width)}
+    parameters = {"llm": _size(llm)}
+    if encoder is not None:
+        stages = {"encoder": (len(encoder), _width(encoder)), "projector": (1, width), "llm": (len(llm) + 2, width)}
+        parameters["encoder"] = _size(encoder)
+    return Outline(type(model).__name__, stages, parameters, _size(model), config_dtype(config))
+
+
+def _longest(lists: Iterator[nn.ModuleList]) -> Any:
+    deep = [blocks for blocks in lists if any(list(block.children()) for block in blocks)]
+    return max(deep, key=len, default=None)
+
+
+def _width(blocks: nn.ModuleList) -> int:
+    """A block begins with a normalisation of the residual stream: its weight is as long as the stream is wide."""
+    for part in blocks[0].children():
+        weights = list(part.parameters())
+        if weights and all(weight.ndim == 1 for weight in weights):
+            return weights[0].shape[0]
+    raise InputError(f"the width of {type(blocks[0]).__name__} cannot be told without its weights")
+
+
+def _size(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
