@@ -56,9 +56,9 @@ def build(name: str, directory: str | Path, seed: int = 0, scale: str = "tiny", 
     """
     if name not in _BUILDERS:
         raise InputError(f"no architecture {name!r}; there are {', '.join(ARCHITECTURES)}")
-    folder = Path(directory)
+    sizes, folder = _scale(scale), Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    _save_model(_BUILDERS[name](folder, _scale(scale), corpus), folder, seed)
+    _save_model(_BUILDERS[name](folder, sizes, corpus), folder, seed)
     return folder
 
 
@@ -66,12 +66,12 @@ def build_causal_lm(directory: str | Path, seed: int = 0, scale: str = "tiny", c
     """Save an untrained Llama with its tokenizer to `directory`, and return that folder."""
     from transformers import LlamaConfig
 
-    folder = Path(directory)
+    sizes, folder = _scale(scale), Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(_CHATML, corpus)
     tokenizer.chat_template = chat_template("")
     tokenizer.save_pretrained(folder)
-    _save_model(("LlamaForCausalLM", LlamaConfig(**_text_config(tokenizer, _scale(scale)))), folder, seed)
+    _save_model(("LlamaForCausalLM", LlamaConfig(**_text_config(tokenizer, sizes))), folder, seed)
     return folder
 
 
@@ -150,6 +150,7 @@ def _qwen2_5_vl(folder: Path, s: Scale, corpus: Iterable[str]) -> tuple[str, Any
     video = {
         "video_processor_type": "Qwen2VLVideoProcessor",
         "size": {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28},
+        "max_video_tokens": 128_000,
         "do_sample_frames": False,
     }
     tokenizer = _qwen_processor(folder, s, corpus, "Qwen2_5_VLProcessor", video, patch)
@@ -181,6 +182,7 @@ def _qwen3_vl(folder: Path, s: Scale, corpus: Iterable[str]) -> tuple[str, Any]:
     video = {
         "video_processor_type": "Qwen3VLVideoProcessor",
         "size": {"shortest_edge": 128 * 32 * 32, "longest_edge": 768 * 32 * 32},
+        "max_video_tokens": 768,
         "do_sample_frames": True,
         "fps": 2,
         "image_mean": [0.5, 0.5, 0.5],
