@@ -14,7 +14,7 @@ from hooks.loading import Loaded
 from hooks.rows import Ownership, pool_rows, sample_rows
 from hooks.sites import Site, SiteMap
 
-Reader = Callable[[Mapping[str, Tensor], Ownership, Literal["mean", "last"]], dict[str, Any]]
+Reader = Callable[[Mapping[str, Any], Ownership, Literal["mean", "last"]], dict[str, Any]]
 
 
 def bridge_reader(loaded: Loaded, sites: SiteMap) -> Reader:
@@ -28,7 +28,7 @@ def bridge_reader(loaded: Loaded, sites: SiteMap) -> Reader:
     # Importing it takes some ten seconds and turns transformers' warnings off, so it is imported only when asked for.
     from transformer_lens.model_bridge import TransformerBridge
 
-    shell = _language_model(loaded)
+    shell = _shell(loaded)
     try:
         bridge = TransformerBridge.boot_transformers(
             loaded.source,
@@ -61,7 +61,7 @@ def _hook(site: Site) -> str:
     return "blocks.0.hook_resid_pre" if site.layer == 0 else f"blocks.{site.layer - 1}.hook_resid_post"
 
 
-def _language_model(loaded: Loaded) -> nn.Module:
+def _shell(loaded: Loaded) -> nn.Module:
     """A causal LM of transformers that holds the loaded model's own weight tensors (nothing is copied)."""
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM

@@ -66,6 +66,7 @@ def load(
         InputError: the source does not exist, is not a model transformers knows, or the device is not there.
     """
     import torch
+    from safetensors import SafetensorError
 
     name = str(source)
     config = load_config(name, revision=revision, trust_remote_code=trust_remote_code)
@@ -93,7 +94,7 @@ def load(
             model = auto.from_pretrained(
                 name, config=config, dtype=kind, revision=revision, trust_remote_code=trust_remote_code
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise InputError(f"{name}: its weights cannot be loaded: {_first_line(error)}") from error
     sees = _is_image_text(config)
     return Loaded(

@@ -124,7 +124,7 @@ def _main(rows: Mapping[Key, Rows]) -> Key | None:
 
 
 def _hash(value: Tensor) -> Rows:
-    """The row's bits summed with fixed odd random weights: equal rows agree, others differ but for a chance of 2^-64."""
+    """The row's bits summed with fixed odd random weights: equal rows agree, others differ (chance 2^-64)."""
     bits = value.detach().contiguous().view(_BITS[value.element_size()])
     rows = bits.reshape(-1, bits.shape[-1])
     weights = torch.randint(-(1 << 62), 1 << 62, (rows.shape[1],), generator=torch.Generator().manual_seed(0))

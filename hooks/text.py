@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -80,10 +81,7 @@ def capture_text(
 
         read = bridge_reader(loaded, sites)
     else:
-
-        def read(inputs: Mapping[str, Any], owner: Ownership, pool: Literal["mean", "last"]) -> dict[str, Any]:
-            return trace(loaded.model, inputs, sites, owner, pool)
-
+        read = partial(trace, loaded.model, sites)
     reduce = "last" if pool == "last" else "mean"
     parts = [read(inputs, owner, reduce) for inputs, owner in _batches(tokenized, pool, batch_size, loaded.device)]
     return {name: torch.cat([part[name] for part in parts]) for name in sites.names}

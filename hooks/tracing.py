@@ -52,10 +52,10 @@ def capture(
         )
     weight = next(weight for weight in model.parameters() if weight.is_floating_point())
     inputs = to_device(inputs, weight.device, weight.dtype)
-    return trace(model, inputs, sites, ownership(inputs, sites), pool)
+    return trace(model, sites, inputs, ownership(inputs, sites), pool)
 
 
-def trace(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap, owner: Ownership, pool: Pool) -> dict[str, Any]:
+def trace(model: nn.Module, sites: SiteMap, inputs: Mapping[str, Any], owner: Ownership, pool: Pool) -> dict[str, Any]:
     """The trace itself: `inputs` on the model's device, rows divided as `owner` says."""
     traced = _traced(model)
     pooled: dict[str, Any] = {}
