@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -115,6 +116,7 @@ def find_listing(
 
     path = Path(dataset).expanduser()
     if dataset in PRESETS:
+        _refuse_columns(columns, f"the preset {dataset}")
         return PRESETS[dataset].list(root, taxonomy)
     if path.is_file():
         if tables.kind(path) is None:
@@ -143,7 +145,14 @@ def _list_directory(path: Path, taxonomy: Taxonomy | None, root: Path | None, co
         return list_manifest(metadata, root, columns, taxonomy is not None)
     if columns.levels and taxonomy is not None:
         raise InputError("levels= names the levels of nested folders; a taxonomy given beside it names its own")
+    _refuse_columns(replace(columns, levels=None), f"the image folder {path}")
     return list_folder(path, root, columns.levels)
+
+
+def _refuse_columns(columns: Columns, what: str) -> None:
+    if columns != Columns():
+        given = ", ".join(name for name, value in vars(columns).items() if value is not None)
+        raise InputError(f"{what} has no columns to name ({given}); name columns for a table")
 
 
 def _beside(dataset: str | os.PathLike[str]) -> Taxonomy | None:

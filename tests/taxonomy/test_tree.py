@@ -43,13 +43,6 @@ PUBLISHED = {  # leaves; names per level; leaves by path length; distinct names,
 }
 
 
-@pytest.fixture
-def published(shared: Path | None) -> Path:
-    if shared is None:
-        pytest.skip("no real data here")
-    return shared / "data" / "taxonomies"
-
-
 @st.composite
 def trees(draw: st.DrawFn) -> list[tuple[str, ...]]:
     """Ragged paths over few names, so that names repeat across branches and levels; no leaf above another."""
