@@ -140,12 +140,16 @@ class Store:
             "chunk_rows": chunk_rows,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        group = zarr.create_group(building, attributes={"certificate": None} | header)
-        for array in dict.fromkeys(info.array for info in infos):
-            _create_array(group, array, [info for info in infos if info.array == array], len(ids), chunk_rows)
         table = {"id": ids, "leaf": np.asarray(leaf, np.int32), "split": split, "sha256": None, "status": None}
-        _create_samples(group, table | ({"level": level} if level is not None else {}), len(ids), chunk_rows)
-        building.rename(path)
+        try:
+            group = zarr.create_group(building, attributes={"certificate": None} | header)
+            for array in dict.fromkeys(info.array for info in infos):
+                _create_array(group, array, [info for info in infos if info.array == array], len(ids), chunk_rows)
+            _create_samples(group, table | ({} if level is None else {"level": level}), len(ids), chunk_rows)
+            building.rename(path)
+        except OSError as error:
+            shutil.rmtree(building, ignore_errors=True)
+            raise InputError(f"cannot write {path}: {error.strerror}; give another --store") from error
         return cls.open(path, mode="r+")
 
     @cached_property

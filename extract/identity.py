@@ -1,0 +1,120 @@
+"""What makes two extractions the same: recorded in the store, compared before a single row is added to it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from commandline import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from extract.store import Store
+
+LIBRARIES = ("taxoprobe", "torch", "transformers", "nnsight", "zarr", "numpy", "pillow")
+INFORMATION = frozenset(
+    {"device", "versions", "certificate", "created", "model.id", "dataset.arguments", "schema_version"}
+)
+"""Attributes that are recorded and not compared: a store may go on elsewhere, with the model in another folder."""
+
+
+def require_same(store: Store, here: Mapping[str, Any]) -> None:
+    """Raise InputError naming every difference between a store's attributes and those of the extraction at hand.
+
+    Only the keys of `here` are compared: settings can be checked before the model is loaded, its hashes after.
+    """
+    there = dict(_flat(store.attrs))
+    differences = [
+        f"{key}: there {_brief(there.get(key))}, here {_brief(value)}"
+        for key, value in _flat(here)
+        if key not in INFORMATION and there.get(key) != value
+    ]
+    if differences:
+        raise InputError(
+            f"{store.path} was made with other settings ({'; '.join(differences)}); use those, or give another --store"
+        )
+
+
+def require_same_sites(store: Store, here: Mapping[str, Any]) -> None:
+    """Raise InputError when a store's sites are not the sites (name -> anything with a `width`) about to be read."""
+    there = {name: site.width for name, site in store.sites.items()}
+    wanted = {name: site.width for name, site in here.items()}
+    if list(there.items()) != list(wanted.items()):
+        only_there = [name for name in there if there[name] != wanted.get(name)]
+        only_here = [name for name in wanted if wanted[name] != there.get(name)]
+        raise InputError(
+            f"{store.path} was made with other sites (only there: {', '.join(only_there) or 'none'}; "
+            f"only here: {', '.join(only_here) or 'none'}); use those, or give another --store"
+        )
+
+
+def config_hash(config: Any) -> str:
+    """sha256 of a transformers configuration, without where it was loaded from."""
+    content = {
+        key: value for key, value in config.to_dict().items() if key not in ("_name_or_path", "transformers_version")
+    }
+    return _hash(content)
+
+
+def weights_hash(model: nn.Module) -> str:
+    """sha256 over the name, shape and sixteen evenly spaced values of every parameter.
+
+    Tells a fine-tuned or retrained model from its base under the same name, in milliseconds; not a proof of equality.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        flat = weight.detach().flatten()
+        places = torch.linspace(0, flat.numel() - 1, 16, dtype=torch.float64).long().to(flat.device)
+        digest.update(f"{name} {tuple(weight.shape)}".encode())
+        digest.update(flat[places].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def processor_hash(processor: Any) -> str:
+    """sha256 of everything that turns an image and a prompt into inputs: image settings, tokenizer, chat template."""
+    image, tokenizer = getattr(processor, "image_processor", None), getattr(processor, "tokenizer", processor)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return _hash(
+        {
+            "image": image.to_dict() if image is not None else None,
+            "tokenizer": backend.to_str() if backend is not None else type(tokenizer).__name__,
+            "template": getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None),
+        }
+    )
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the libraries whose numbers these are."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested dictionaries under dotted keys, as JSON would give them back."""
+    for key, value in tree.items():
+        name = f"{above}{key}"
+        if isinstance(value, Mapping) and name not in INFORMATION:
+            yield from _flat(value, f"{name}.")
+        else:
+            yield name, list(value) if isinstance(value, tuple) else value
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,214 @@
+"""`python -m extract plan`: what an extraction will take, before any weights are loaded."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from commandline import InputError
+from extract.config import ExtractConfig
+from extract.dtypes import STORED
+from extract.fill import WINDOW
+from extract.loader import Loader
+
+if TYPE_CHECKING:
+    import torch
+
+    from hooks.outline import Outline
+    from taxonomy import ImageSet
+
+TRIED = 8
+"""Images that are encoded to learn tokens per image."""
+
+
+@dataclass(frozen=True)
+class ExpectedSite:
+    """A site as the configuration alone foretells it."""
+
+    name: str
+    stage: str
+    width: int
+
+
+def run(config: ExtractConfig) -> None:
+    """Print samples, sites, bytes, memory and time. Raises InputError as the extraction would."""
+    from extract.run import default_chunk_rows, read_images, store_path
+
+    images = read_images(config)
+    outline = _outline(config)
+    sites, itemsize = expected_sites(config, outline)
+    per_sample = bytes_per_sample(sites, itemsize)
+    chunk_rows = config.chunk_rows or default_chunk_rows(len(images), config.batch_size)
+    splits = Counter(map(str, images.split))
+    stages = Counter(site.stage for site in sites)
+    rows = math.ceil(len(images) / chunk_rows) * chunk_rows if len(images) > chunk_rows else len(images)
+    print(f"store        {store_path(config, images)}")
+    print(f"samples      {len(images):,} ({', '.join(f'{count:,} {name}' for name, count in splits.items())})")
+    print(f"             {images.split_source}")
+    print(f"sites        {len(sites)} ({', '.join(f'{count} {stage}' for stage, count in stages.items())})")
+    print(
+        f"on disk      {_size(per_sample * rows)}, {_size(per_sample)} a sample, flushed every {chunk_rows:,} samples"
+    )
+    estimate = _estimate(config, images, outline)
+    weights = outline.total_parameters * estimate.itemsize
+    buffers = chunk_rows * per_sample
+    pixels = estimate.input_bytes * (2 * max(config.workers, config.batch_size) + (WINDOW + 1) * config.batch_size)
+    print(
+        f"memory       {_size(buffers + pixels)} on the host: {_size(buffers)} for a flush unit, {_size(pixels)} for "
+        f"images under way; and {_size(weights)} for weights on {estimate.device}"
+    )
+    print(
+        f"tokens       {estimate.patches:,.0f} patches and {estimate.tokens:,.0f} LLM tokens an image, "
+        f"the mean of {estimate.tried}"
+    )
+    bound = (
+        "the model" if estimate.model_seconds >= estimate.loader_seconds else "decoding images; more --workers may help"
+    )
+    seconds = len(images) * max(estimate.model_seconds, estimate.loader_seconds)
+    print(
+        f"time         about {_duration(seconds)}, set by {bound}; an estimate from "
+        f"{estimate.flops_per_second / 1e9:,.0f} GFLOP/s of matrix products on {estimate.device} here"
+    )
+
+
+def expected_sites(config: ExtractConfig, outline: Outline | None = None) -> tuple[list[ExpectedSite], int]:
+    """The sites the settings ask for, and the bytes of a stored number; from the model's configuration alone."""
+    outline = outline or _outline(config)
+    sites: list[ExpectedSite] = []
+    for stage, (count, width) in outline.stages.items():
+        if stage == "encoder":
+            names = [f"encoder.{layer}" for layer in range(1, count + 1)]
+        elif stage == "projector":
+            names = ["projector"]
+        else:
+            names = [*(f"{stage}.{layer}" for layer in range(count - 1)), f"{stage}.final"]
+        sites += [ExpectedSite(name, stage, width) for name in names]
+    if config.sites is not None:
+        sites = [site for site in sites if any(fnmatch.fnmatch(site.name, pattern) for pattern in config.sites)]
+    dtype = config.store_dtype if config.store_dtype != "auto" else _dtype_name(config, outline)
+    return sites, np.dtype(STORED.get(dtype, "float32")).itemsize
+
+
+def bytes_per_sample(sites: Sequence[ExpectedSite], itemsize: int) -> int:
+    return sum(site.width for site in sites) * itemsize
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """Seconds are per image."""
+
+    device: str
+    itemsize: int
+    tried: int
+    tokens: float
+    patches: float
+    input_bytes: float
+    flops_per_second: float
+    model_seconds: float
+    loader_seconds: float
+
+
+def _estimate(config: ExtractConfig, images: ImageSet, outline: Outline) -> _Estimate:
+    """Encode a few images and time matrix products of the model's own shape: 2 x parameters x tokens operations."""
+    from extract.run import encoder
+    from hooks.loading import dtype_named, load_config, load_processor
+
+    options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    processor = load_processor(
+        config.model,
+        **options,
+        image_backend=config.image_backend,
+        min_pixels=config.min_pixels,
+        max_pixels=config.max_pixels,
+    )
+    rows = np.unique(np.linspace(0, len(images) - 1, min(TRIED, len(images))).astype(int))
+    with Loader(images, processor, encoder(config), workers=1, ahead=0) as loader:
+        loader.sample(int(rows[0]))  # the first call warms caches up
+        start = time.perf_counter()
+        samples = [loader.sample(int(row)) for row in rows]
+        loader_seconds = (time.perf_counter() - start) / len(rows) / config.workers
+    inputs = [sample.inputs for sample in samples if sample.inputs is not None]
+    if not inputs:
+        raise InputError(f"none of {len(rows)} images tried can be used; {images.ids[rows[0]]}: {samples[0].reason}")
+    tokens = float(np.mean([one["input_ids"].shape[-1] for one in inputs]))
+    patch = _patch_size(load_config(config.model, **options))
+    patches = float(np.mean([_patches(one, patch, tokens) for one in inputs]))
+    device, dtype = _device(config), dtype_named(_dtype_name(config, outline))
+    speed = _flops_per_second(device, dtype, outline.stages["llm"][1] if "llm" in outline.stages else 1024)
+    operations = 2 * (outline.parameters.get("encoder", 0) * patches + outline.parameters["llm"] * tokens)
+    size = float(np.mean([sum(value.numel() * value.element_size() for value in one.values()) for one in inputs]))
+    itemsize = dtype.itemsize
+    return _Estimate(
+        str(device), itemsize, len(inputs), tokens, patches, size, speed, operations / speed, loader_seconds
+    )
+
+
+def _flops_per_second(device: torch.device, dtype: torch.dtype, width: int) -> float:
+    """Of (1024, width) x (width, 4 width) products, as in a block's feed-forward part; the best of a few."""
+    import torch
+
+    a = torch.ones(1024, width, device=device, dtype=dtype)
+    b = torch.ones(width, 4 * width, device=device, dtype=dtype)
+    best, started = math.inf, time.perf_counter()
+    while time.perf_counter() - started < 0.5 or best == math.inf:
+        start = time.perf_counter()
+        torch.matmul(a, b)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * 1024 * width * 4 * width / best
+
+
+def _patches(inputs: Any, patch: int | None, tokens: float) -> float:
+    """Rows of the encoder: already patches (patch, value), or pictures (tile, channel, height, width) to be cut."""
+    pixels = inputs.get("pixel_values")
+    if pixels is None:
+        return tokens
+    if pixels.ndim == 2:
+        return pixels.shape[0]
+    return pixels.numel() / pixels.shape[-3] / patch**2 if patch else tokens
+
+
+def _patch_size(config: Any) -> int | None:
+    found = getattr(getattr(config, "vision_config", None), "patch_size", None)
+    return int(found[0]) if isinstance(found, list | tuple) else found
+
+
+def _outline(config: ExtractConfig) -> Outline:
+    from hooks.outline import outline
+
+    return outline(config.model, revision=config.revision, trust_remote_code=config.trust_remote_code)
+
+
+def _dtype_name(config: ExtractConfig, outline: Outline) -> str:
+    if config.dtype != "auto":
+        return config.dtype
+    return "float32" if _device(config).type == "cpu" else str(outline.dtype).removeprefix("torch.")
+
+
+def _device(config: ExtractConfig) -> torch.device:
+    import torch
+
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(automatic if config.device == "auto" else config.device)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} TB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

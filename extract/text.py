@@ -1,0 +1,222 @@
+"""`python -m extract text`: what a language model makes of the names of a taxonomy's leaves.
+
+A row is a pair (leaf, asked level): one prompt about one leaf at one level above it. A store's rows for a level are the
+features of that level's probe, as in the study's text probes (arXiv 2505.24840); `sample/leaf` and `sample/level` say
+which row is which. The leaf's own level is not asked: its name is in the prompt.
+
+Every template has its own store. `question` names the leaf and asks; `answered` is the same question with its answer;
+`statement` says it outright. Reading the parent out of a prompt that contains it, and out of the leaf's name, answers
+different questions, so the two never share a store.
+
+Against the published generator: levels go by the taxonomy's own names (it called CUB's orders kingdoms), a row is
+pooled over the prompt's own tokens (it averaged the chat template and the system prompt into every row), and the leaf
+level, for which it asked for features that it never wrote, has no rows.
+
+Splits hold out whole leaves: of a parent's n >= 2 leaves ceil(n / 2) are tested, at most n - 1, so that every parent
+asked about has been trained on; a fifth of those left to train is held out for validation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from commandline import InputError
+from extract import identity
+from extract.config import TextConfig
+from extract.lock import lock
+from extract.progress import bar
+from extract.run import basename, default_chunk_rows, file_name, merged, model_attributes
+from extract.store import OK, Store
+from extract.writer import Writer
+from taxonomy import Taxonomy, load_taxonomy
+from taxonomy.splits import leaf_disjoint
+
+if TYPE_CHECKING:
+    from hooks import Loaded, SiteMap
+
+TEST_FRACTION, VALIDATION_FRACTION = 0.5, 0.2
+UNNAMED_LEVEL = re.compile(r"level\d+")
+"""What a taxonomy calls levels nobody named; such a name does not go into a prompt."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt with {leaf}, {level} and {label} to fill in; `unranked` is for levels without a name of their own."""
+
+    ranked: str
+    unranked: str
+
+    @property
+    def contains_label(self) -> bool:
+        return "{label}" in self.ranked
+
+
+QUESTION = Template(
+    "Given the {leaf}, what is its taxonomic classification at the {level} level?",
+    "Given the {leaf}, what is its taxonomic classification?",
+)
+TEMPLATES = {
+    "question": QUESTION,
+    "answered": Template(
+        f"{QUESTION.ranked} It belongs to {{label}}.",
+        f"{QUESTION.unranked} It belongs to {{label}}.",
+    ),
+    "statement": Template("{leaf} belongs to the {level} {label}.", "{leaf} belongs to {label}."),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A prompt about one leaf at one level."""
+
+    leaf: int
+    level: str
+    name: str
+    text: str
+
+
+def run(config: TextConfig) -> None:
+    """Extract every template into its own store, or go on with it. Raises InputError."""
+    from hooks import load, text_sites
+
+    tree = load_taxonomy(config.taxonomy, config.levels, config.drop_root)  # pyright: ignore[reportArgumentType]
+    templates = _templates(config)
+    stem = config.store or str(Path("runs") / f"{basename(config.model)}-{file_name(Path(config.taxonomy).stem)}-text")
+    leaves = _leaves(config, tree)
+    plans = {name: rows(tree, leaves, TEMPLATES[name]) for name in templates}
+    loaded = load(
+        config.model,
+        config.device,
+        config.dtype,
+        revision=config.revision,
+        random_init=config.random_init,
+        seed=config.seed,
+        trust_remote_code=config.trust_remote_code,
+    )
+    sites = text_sites(loaded).select(config.sites)  # pyright: ignore[reportArgumentType]
+    for name, planned in plans.items():
+        _extract(config, Path(f"{stem.removesuffix('.zarr')}-{name}.zarr"), name, planned, tree, loaded, sites)
+
+
+def rows(tree: Taxonomy, leaves: Iterable[int], template: Template) -> list[Row]:
+    """One row per leaf and level above it, leaf after leaf, coarse to fine."""
+    found = []
+    for leaf in leaves:
+        *above, name = tree.path(int(leaf))
+        for level, label in zip(tree.levels, above, strict=False):
+            text = template.unranked if UNNAMED_LEVEL.fullmatch(level) else template.ranked
+            found.append(Row(int(leaf), level, name, text.format(leaf=name, level=level, label=label)))
+    if not found:
+        raise InputError(
+            f"no leaf of the taxonomy has a level above it (levels: {', '.join(tree.levels)}): nothing to ask"
+        )
+    return found
+
+
+def _templates(config: TextConfig) -> list[str]:
+    names = list(config.templates or TEMPLATES)
+    if unknown := [name for name in names if name not in TEMPLATES]:
+        raise InputError(f"no template {unknown[0]!r}; there are {', '.join(TEMPLATES)}")
+    return names
+
+
+def _leaves(config: TextConfig, tree: Taxonomy) -> np.ndarray:
+    every = np.arange(len(tree.leaves))
+    if config.limit is None or config.limit >= len(every):
+        return every
+    return np.sort(np.random.default_rng(config.seed).permutation(every)[: config.limit])
+
+
+def _extract(
+    config: TextConfig, path: Path, template: str, planned: list[Row], tree: Taxonomy, loaded: Loaded, sites: SiteMap
+) -> None:
+    from hooks import TextPrompt, capture_text
+
+    with lock(path):
+        store = _open(config, path, template, planned, tree, loaded, sites)
+        writer = Writer(store)
+        done = len(store) - sum(map(len, writer.pending))
+        with bar(len(store), "prompt", path.name, done) as progress:
+            for unit in writer.pending:
+                texts = {planned[row].text: planned[row] for row in unit}  # levels without a name ask the same question
+                prompts = [TextPrompt(text, row.name) for text, row in texts.items()]
+                values = capture_text(
+                    loaded,
+                    prompts,
+                    sites,
+                    config.pool,
+                    chat=config.chat,
+                    system=config.system,
+                    batch_size=config.batch_size,
+                )
+                place = {text: index for index, text in enumerate(texts)}
+                index = [place[planned[row].text] for row in unit]
+                broken = writer.put(unit, unit, {name: tensor[index] for name, tensor in values.items()})
+                status = [f"NaN or infinity at {broken[row]}" if row in broken else OK for row in unit]
+                writer.commit(unit, [_sha256(planned[row].text) for row in unit], status)
+                progress.update(len(unit))
+    print(f"{path}: {len(store):,} prompts at {len(store.sites)} sites")
+
+
+def _open(
+    config: TextConfig, path: Path, template: str, planned: list[Row], tree: Taxonomy, loaded: Loaded, sites: SiteMap
+) -> Store:
+    leaf = np.array([row.leaf for row in planned], np.int32)
+    split = leaf_disjoint(tree, leaf, TEST_FRACTION, config.seed, VALIDATION_FRACTION)
+    header = merged(_settings(config, template, planned, split, tree), model_attributes(loaded))
+    if path.exists():
+        store = Store.open(path, mode="r+")
+        identity.require_same(store, header)
+        identity.require_same_sites(store, sites)
+        return store
+    return Store.create(
+        path,
+        sites=sites.values(),
+        ids=[f"{tree.leaves[row.leaf]}@{row.level}" for row in planned],
+        leaf=leaf,
+        split=split,
+        level=[row.level for row in planned],
+        taxonomy=tree,
+        attrs=header,
+        logical_dtype=header["model"]["dtype"] if config.store_dtype == "auto" else config.store_dtype,
+        chunk_rows=header["chunk_rows"],
+    )
+
+
+def _settings(
+    config: TextConfig, template: str, planned: list[Row], split: np.ndarray, tree: Taxonomy
+) -> dict[str, Any]:
+    lines = [f"{row.leaf} {row.level} {row.text} {side}" for row, side in zip(planned, split, strict=True)]
+    return {
+        "kind": "text",
+        "model": {
+            "name": basename(config.model),
+            "random_init": config.random_init,
+            "seed": config.seed if config.random_init else None,
+        },
+        "prompt": TEMPLATES[template].ranked,
+        "template": template,
+        "contains_label": TEMPLATES[template].contains_label,
+        "chat": config.chat,
+        "system": config.system,
+        "pool": config.pool,
+        "batch_size": config.batch_size,
+        "chunk_rows": config.chunk_rows or default_chunk_rows(len(planned), config.batch_size),
+        "dataset": {
+            "name": Path(config.taxonomy).stem,
+            "n": len(planned),
+            "fingerprint": _sha256("\n".join([str(tree.to_dict()), *lines])),
+            "split_source": f"whole leaves held out within each parent, seed {config.seed}",
+        },
+    }
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

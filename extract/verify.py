@@ -1,0 +1,102 @@
+"""`python -m extract verify`: is a store what it says it is?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from commandline import InputError
+from extract.config import VerifyConfig
+from extract.dtypes import decode
+from extract.progress import bar
+from extract.store import OK, PENDING, Samples, Store, units
+from extract.writer import damaged_chunks
+
+SHOWN = 20
+
+
+def run(config: VerifyConfig) -> int:
+    """Print what is wrong and return 1, or print that nothing is and return 0."""
+    store = Store.open(config.store)
+    problems = [*check_samples(store.samples, len(store.taxonomy.leaves)), *check_units(store)]
+    if config.images:
+        problems += check_images(store)
+    for problem in problems[:SHOWN]:
+        print(f"{store.path}: {problem}")
+    if len(problems) > SHOWN:
+        print(f"{store.path}: and {len(problems) - SHOWN:,} more")
+    if not problems:
+        ok = int(store.ok.sum())
+        rest = f", {len(store) - ok:,} quarantined" if ok < len(store) else ""
+        print(f"{store.path}: whole; {ok:,} samples at {len(store.sites)} sites{rest}")
+    return 1 if problems else 0
+
+
+def check_samples(samples: Samples, leaves: int) -> list[str]:
+    """What is wrong with the sample table."""
+    problems = []
+    names, counts = np.unique(samples.id, return_counts=True)
+    problems += [
+        f"the id {name!r} stands for {count} samples" for name, count in zip(names, counts, strict=True) if count > 1
+    ]
+    outside = np.flatnonzero((samples.leaf < 0) | (samples.leaf >= leaves))
+    problems += [f"sample {samples.id[row]!r} has leaf {samples.leaf[row]} of {leaves}" for row in outside]
+    unhashed = np.flatnonzero((samples.status == OK) & (samples.sha256 == ""))
+    problems += [f"sample {samples.id[row]!r} is ok but has no sha256" for row in unhashed]
+    return problems
+
+
+def check_units(store: Store) -> Iterator[str]:
+    """What is wrong with the units: pending, missing or short chunks, NaN in good rows, numbers in quarantined ones."""
+    status = store.samples.status
+    every = units(len(store), store.chunk_rows)
+    for unit in bar(len(every), "unit", "verify", iterable=every):
+        where = f"samples {unit.start:,} to {unit.stop - 1:,}"
+        if pending := int((status[unit.start : unit.stop] == PENDING).sum()):
+            yield f"{where}: {pending:,} not extracted yet; the command that made the store goes on"
+            continue
+        if damaged := damaged_chunks(store, unit):
+            yield from (f"{where}: {problem}; the command that made the store mends it" for problem in damaged)
+            continue
+        ok = status[unit.start : unit.stop] == OK
+        for site in store.sites.values():
+            array = store.arrays[site.array]
+            chunk: Any = (
+                array[unit.start : unit.stop] if site.index is None else array[site.index, unit.start : unit.stop]
+            )
+            values = decode(np.asarray(chunk), site.logical_dtype)
+            for row in np.flatnonzero(ok & ~np.isfinite(values).all(axis=1)):
+                yield f"{site.name}: sample {store.samples.id[unit[row]]!r} is ok but holds NaN or infinity"
+            for row in np.flatnonzero(~ok & ~np.isnan(values).all(axis=1)):
+                yield f"{site.name}: sample {store.samples.id[unit[row]]!r} is quarantined but holds numbers"
+
+
+def check_images(store: Store) -> list[str]:
+    """Samples whose image is no longer the one that was extracted. Raises InputError when the dataset is not there."""
+    from taxonomy import load_images
+
+    arguments: dict[str, Any] = dict(store.attrs.get("dataset", {}).get("arguments") or {})
+    if "dataset" not in arguments:
+        raise InputError(f"{store.path} does not say which images it was made of")
+    arguments.pop("limit", None)
+    arguments["missing"] = "keep"
+    images = load_images(**arguments)
+    place = {name: index for index, name in enumerate(images.ids)}
+    samples, problems = store.samples, []
+    hashed = np.flatnonzero(samples.sha256 != "").tolist()
+    for row in bar(len(hashed), "image", "images", iterable=hashed):
+        name = samples.id[row]
+        if name not in place:
+            problems.append(f"sample {name!r} is not in the dataset any more")
+            continue
+        try:
+            now = hashlib.sha256(images.read(place[name])).hexdigest()
+        except OSError as error:
+            problems.append(f"the image of {name!r} cannot be read any more: {error.strerror or error}")
+            continue
+        if now != samples.sha256[row]:
+            problems.append(f"the image of {name!r} has changed since it was extracted")
+    return problems
