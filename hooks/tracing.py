@@ -50,23 +50,44 @@ def capture(
         raise InputError(
             f"pool=cls reads a tower's class token, which {other[0]} has not; select encoder.* or use mean"
         )
+    return trace(model, sites, *_prepared(model, inputs, sites), pool)
+
+
+def _prepared(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap) -> tuple[dict[str, Any], Ownership]:
     weight = next(weight for weight in model.parameters() if weight.is_floating_point())
-    inputs = to_device(inputs, weight.device, weight.dtype)
-    return trace(model, sites, inputs, ownership(inputs, sites), pool)
+    moved = to_device(inputs, weight.device, weight.dtype)
+    return moved, ownership(moved, sites)
 
 
 def trace(model: nn.Module, sites: SiteMap, inputs: Mapping[str, Any], owner: Ownership, pool: Pool) -> dict[str, Any]:
     """The trace itself: `inputs` on the model's device, rows divided as `owner` says."""
     traced = _traced(model)
     pooled: dict[str, Any] = {}
+    stops: list[Exception] = []
     with torch.no_grad(), traced.root.trace(**inputs, **traced.options) as tracer:
         for site in sites.values():
             envoy = traced.envoys[site.module]
             # nnsight runs this loop beside the forward: asking for a value waits until the model has reached it.
             whole = envoy.inputs if site.reads == "input" else envoy.output
             pooled[site.name] = _read(site, whole, owner, pool)
-        tracer.stop()
-    return pooled
+        try:
+            tracer.stop()
+        except Exception as stop:
+            stops.append(stop)
+            raise
+    # What follows keeps memory flat. The stop's traceback holds the forward's frames, and nnsight's bookkeeping this
+    # one, until a garbage collection comes by; nothing heavy may be left in them.
+    for stop in stops:
+        stop.__traceback__ = None
+        stop.__dict__.clear()
+    del inputs, owner
+    return _moved(pooled)
+
+
+def _moved(values: dict[str, Any]) -> dict[str, Any]:
+    moved = dict(values)
+    values.clear()
+    return moved
 
 
 def _read(site: Site, whole: Any, owner: Ownership, pool: Pool) -> Tensor | list[Tensor]:
