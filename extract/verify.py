@@ -88,7 +88,7 @@ def check_images(store: Store) -> list[str]:
     samples, problems = store.samples, []
     hashed = np.flatnonzero(samples.sha256 != "").tolist()
     for row in bar(len(hashed), "image", "images", iterable=hashed):
-        name = samples.id[row]
+        name = str(samples.id[row])
         if name not in place:
             problems.append(f"sample {name!r} is not in the dataset any more")
             continue
