@@ -77,7 +77,8 @@ def load_images(
     unmatched: labels that match no leaf are an error, or with `drop` their images are left out and counted in
         `ImageSet.unmatched`.
     missing: image files that are not there are an error, or with `keep` they stay, unreadable, in `ImageSet.missing`.
-    aliases: `{label in the data: label in the taxonomy}` for spellings the normaliser cannot bridge.
+    aliases: `{label in the data: label in the taxonomy}` for spellings the normaliser cannot bridge (a nested folder's
+        label is its path, `bird/owl`).
     drop_root: leave the taxonomy's root out.
     subset: the configuration of a Hub dataset that has several.
 
@@ -139,7 +140,7 @@ def _list_directory(path: Path, taxonomy: Taxonomy | None, root: Path | None, co
     from taxonomy import hub
 
     if hub.is_saved(path):
-        return hub.list_saved(path, columns, taxonomy is not None)
+        return hub.list_saved(path, root, columns, taxonomy is not None)
     metadata = next((file for suffix in tables.SUFFIXES if (file := path / f"metadata{suffix}").is_file()), None)
     if metadata:  # the convention of `datasets` for image folders with captions or labels
         return list_manifest(metadata, root, columns, taxonomy is not None)
@@ -175,14 +176,16 @@ def _match(
     leaves: dict[Label, int] = {}
     outside: dict[str, int] = {}
     for label, count in counts.most_common():
-        if isinstance(label, tuple):
-            found = nodes.get(label)
-            found = tree.labels.find_path(label) if found is None else found
+        name = label if isinstance(label, str) else "/".join(label)
+        if name in aliases:
+            found = tree.labels.find(aliases[name])
+        elif isinstance(label, str):
+            found = tree.labels.find(label)
         else:
-            found = tree.labels.find(aliases.get(label, label))
+            found = nodes[label] if label in nodes else tree.labels.find_path(label)
         leaves[label] = -1 if found is None else found
         if found is None:
-            outside["/".join(label) if isinstance(label, tuple) else label] = count
+            outside[name] = count
     images = sum(outside.values())
     if images == len(labels):
         raise InputError(

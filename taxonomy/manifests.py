@@ -10,6 +10,14 @@ from taxonomy.files import FileReader, existing_folder, relative_paths
 from taxonomy.listing import Listing
 from taxonomy.tables import embeds_images, kind, read_table, text_column
 
+_ANY = frozenset({"annotations", "data", "images", "index", "labels", "manifest", "metadata"})
+
+
+def dataset_name(path: Path) -> str:
+    """What a data set in a file is called: the file's name, or its folder's where the file's name says nothing."""
+    stem = path.name.split(".")[0]
+    return path.resolve().parent.name if stem.lower() in _ANY else stem
+
 
 def list_manifest(path: Path, root: Path | None, columns: Columns, has_taxonomy: bool) -> Listing:
     """The images of a JSON, JSONL, CSV, TSV or Parquet manifest (`taxonomy.tables`), its columns found by `Columns`.
@@ -20,7 +28,7 @@ def list_manifest(path: Path, root: Path | None, columns: Columns, has_taxonomy:
     if kind(path) == ".parquet" and embeds_images(path, columns.image, IMAGE_ALIASES):
         from taxonomy.hub import list_parquet
 
-        return list_parquet(path, columns, has_taxonomy)
+        return list_parquet(path, dataset_name(path), columns, has_taxonomy)
     base = existing_folder(root or path.parent, "the root")
     table = read_table(path)
     if not table or not next(iter(table.values())):
@@ -36,7 +44,7 @@ def list_manifest(path: Path, root: Path | None, columns: Columns, has_taxonomy:
         files = relative_paths(base, text_column(table, image, "image"))
         labels, levels = read_labels(table, columns, has_taxonomy)
         return Listing(
-            name=path.name.split(".")[0],
+            name=dataset_name(path),
             ids=text_column(table, columns.id, "id") if columns.id else files,
             labels=labels,
             splits=text_column(table, split, "split") if split else None,

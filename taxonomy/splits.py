@@ -1,8 +1,9 @@
 """Who is trained on and who is read once: the publisher's splits, stratified ones, and splits by whole leaves.
 
 Every split is a function of the images' ids and a seed, never of their order: a leaf's images are ranked by
-sha256(seed, id) and cut at fixed shares. Adding an image to a leaf leaves all other leaves as they were, and moves at
-most one image across each border of its own leaf.
+sha256(seed, id); test is taken from the front of the ranking and validation from its end. Adding an image to a leaf
+leaves all other leaves as they were, and moves at most one other image into or out of test and one into or out of
+validation.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def stratified(
         tests = _share(parts[2], len(rows), spare=2 if parts[1] and len(rows) > 2 else 1)
         validations = _share(parts[1], len(rows), spare=1 + tests)
         split[rows[:tests]] = TEST
-        split[rows[tests : tests + validations]] = VALIDATION
+        split[rows[len(rows) - validations :]] = VALIDATION
     return split
 
 
