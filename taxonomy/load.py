@@ -22,7 +22,8 @@ from taxonomy.folders import list_folder
 from taxonomy.images import ImageSet
 from taxonomy.listing import Label, Listing
 from taxonomy.manifests import list_manifest
-from taxonomy.names import listed
+from taxonomy.names import counted, listed
+from taxonomy.presets import PRESETS
 from taxonomy.tree import Taxonomy
 
 SplitRule = Literal["auto", "publisher", "stratified", "leaf-disjoint"]
@@ -64,8 +65,8 @@ def load_images(
 
     dataset: a preset (`taxonomy.presets.PRESETS`), an image folder, a manifest (JSON, JSONL, CSV, TSV, Parquet), a
         directory of Hugging Face `datasets`, or a dataset of the Hub as `owner/name`.
-    taxonomy: a taxonomy file, a folder tree or a `Taxonomy`. Without one: `taxonomy.json` beside the data, else the
-        preset's own, else the nested folders or the level columns.
+    taxonomy: a taxonomy file, a folder tree or a `Taxonomy`. Without one: the preset's own; the level columns, where
+        `levels` names them; `taxonomy.json` beside the data; the nested folders, or level columns known by their names.
     root: where image paths start and where they must stay; the manifest's folder, the image folder, or for a preset
         `$TAXOPROBE_DATA/<preset>`, else `data/<preset>`.
     levels: the level columns of a table, coarse to fine; for nested folders, names for their levels.
@@ -85,7 +86,7 @@ def load_images(
     Raises InputError.
     """
     columns = Columns(image_column, label_column, split_column, id_column, tuple(levels) if levels else None)
-    given = load_taxonomy(taxonomy) if taxonomy is not None else None if levels else _beside(dataset)
+    given = load_taxonomy(taxonomy) if taxonomy is not None else _beside(dataset) if not levels else None
     listing = find_listing(str(dataset), given, Path(root) if root is not None else None, columns, subset)
     tree = given or listing.taxonomy or _tree_of(listing)
     tree = tree.without_root() if drop_root else tree
@@ -113,8 +114,6 @@ def find_listing(
     dataset: str, taxonomy: Taxonomy | None, root: Path | None, columns: Columns, subset: str | None
 ) -> Listing:
     """The images of `dataset`, whatever kind of source it is (see `load_images`). Raises InputError."""
-    from taxonomy.presets import PRESETS
-
     path = Path(dataset).expanduser()
     if dataset in PRESETS:
         _refuse_columns(columns, f"the preset {dataset}")
@@ -159,6 +158,8 @@ def _refuse_columns(columns: Columns, what: str) -> None:
 def _beside(dataset: str | os.PathLike[str]) -> Taxonomy | None:
     """`taxonomy.json` in the folder of the data, if there is one."""
     path = Path(dataset).expanduser()
+    if str(dataset) in PRESETS:
+        return None
     file = (path if path.is_dir() else path.parent) / "taxonomy.json"
     return Taxonomy.from_json(file) if path.exists() and path != file and file.is_file() else None
 
@@ -189,12 +190,13 @@ def _match(
     images = sum(outside.values())
     if images == len(labels):
         raise InputError(
-            f"none of the {len(outside)} labels matches a leaf of the taxonomy: {_with_nearest(outside, tree)}"
+            f"none of {counted(len(outside), 'label')} matches a leaf of the taxonomy: {_with_nearest(outside, tree)}"
         )
     if outside and unmatched == "error":
         raise InputError(
-            f"{len(outside)} labels ({images} images) match no leaf of the taxonomy: {_with_nearest(outside, tree)}; "
-            "correct them, give aliases= for them, or leave their images out with unmatched=drop"
+            f"{counted(len(outside), 'label')} ({counted(images, 'image')}) without a leaf in the taxonomy: "
+            f"{_with_nearest(outside, tree)}; correct them, give aliases= for them, or leave their images out with "
+            "unmatched=drop"
         )
     return np.array([leaves[label] for label in labels], dtype=np.int32), outside
 
@@ -203,7 +205,7 @@ def _with_nearest(outside: Mapping[str, int], tree: Taxonomy, most: int = 5) -> 
     told: list[str] = []
     for label, count in list(outside.items())[:most]:
         near = tree.labels.nearest(label, 2)
-        told.append(f"{label!r} ({count} images" + (f"; nearest: {listed(near)})" if near else ")"))
+        told.append(f"{label!r} ({counted(count, 'image')}" + (f"; nearest: {listed(near)})" if near else ")"))
     return ", ".join(told) + (f" and {len(outside) - most} more" if len(outside) > most else "")
 
 

@@ -98,6 +98,11 @@ class LabelIndex:
         return tuple(names[name] for name in close)
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 label`, `2 labels`, `1,200 leaves`: a number with its noun, for a message."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def listed(names: Iterable[str], most: int = 5) -> str:
     """`'a', 'b', ... and 7 more`: names quoted for an error message."""
     names = list(names)

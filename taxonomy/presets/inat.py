@@ -59,7 +59,7 @@ class Kingdom:
 
 def _read_annotations(file: Path, kingdom: str) -> tuple[dict[int, tuple[str, ...]], list[tuple[str, tuple[str, ...]]]]:
     """The path of each category of the kingdom, and (file name, path) of each image that shows one."""
-    data = read_json(file)
+    data = read_json(file, unique=False)
     try:
         paths = {
             int(category["id"]): (*(_rank(category, rank) for rank in RANKS), _rank(category, "name"))

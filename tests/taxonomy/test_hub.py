@@ -104,7 +104,7 @@ def test_bad_directories_are_one_clear_error(tmp_path: Path) -> None:
         load_images(saved)
     with pytest.raises(InputError, match="no column 'species'"):
         load_images(saved, TREE, label_column="species")
-    with pytest.raises(InputError, match="none of the 3 labels matches a leaf"):
+    with pytest.raises(InputError, match="none of 3 labels matches a leaf"):
         load_images(saved, Taxonomy.from_paths([("a", "b")]))
     next(saved.glob("*.arrow")).unlink()
     with pytest.raises(InputError, match="is not a whole `datasets` directory"):

@@ -166,7 +166,7 @@ def test_nested_folders_are_the_taxonomy_and_splits(tmp_path: Path, write_images
 def test_flat_folders_match_a_given_taxonomy(tmp_path: Path, write_images: Any) -> None:
     folders = ("001.Arctic_Tern", "herring-gull", "test")
     write_images(tmp_path, *(f"{name}/{k}.jpg" for name in folders for k in range(5)))
-    with pytest.raises(InputError, match=r"1 labels \(5 images\) match no leaf of the taxonomy: 'test' \(5 images\); "):
+    with pytest.raises(InputError, match=r"1 label \(5 images\) without a leaf in the taxonomy: 'test' \(5 images\); "):
         load_images(tmp_path, TREE)
     images = load_images(tmp_path, TREE, unmatched="drop")
     assert images.unmatched == {"test": 5}
@@ -203,8 +203,8 @@ def changed(row: int, **cells: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
-        (changed(4, label="Herring gul"), {}, r"'Herring gul' \(1 images; nearest: 'Herring Gull'\).*unmatched=drop"),
-        ([{**row, "label": "x"} for row in ROWS], {}, "none of the 1 labels matches a leaf"),
+        (changed(4, label="Herring gul"), {}, r"'Herring gul' \(1 image; nearest: 'Herring Gull'\).*unmatched=drop"),
+        ([{**row, "label": "x"} for row in ROWS], {}, "none of 1 label matches a leaf"),
         (
             changed(1, image="photos/absent.jpg"),
             {},

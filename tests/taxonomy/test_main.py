@@ -49,14 +49,14 @@ def test_images(tree: Path, tmp_path: Path, write_images: Any, capsys: pytest.Ca
     out = capsys.readouterr().out
     assert "photos: 10 images of 2 leaves, 5 to 5 a leaf" in out
     assert "split: 6 train, 2 validation, 2 test (stratified by leaf" in out
-    assert "2 leaves without images:\n  sayornis\n  racket" in out
+    assert "2 of 4 leaves without images:\n  sayornis\n  racket" in out
     rows = [f"{name},{name.split('/')[1]}" for name in names]
     manifest = tmp_path / "list.csv"
     manifest.write_text("\n".join(["image,label", *rows, "photos/ball/0.png,ball", "photos/x.jpg,bal"]))
     assert run("images", manifest, "--taxonomy", tree) == 1
     out = capsys.readouterr().out
-    assert "1 labels match no leaf; their 1 images are left out:\n  bal (1 images)" in out
-    assert "1 images are missing:\n  photos/ball/0.png" in out
+    assert "1 label without a leaf; left out with 1 image:\n  bal (1 image)" in out
+    assert "1 image missing:\n  photos/ball/0.png" in out
 
 
 def test_bad_input_is_one_line(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
