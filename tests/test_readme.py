@@ -1,0 +1,157 @@
+"""Every command that README.md and docs/ show is one that exists, and works.
+
+They are typed as they stand, in a folder where `models/`, `photographs/`, `data/` and the hub's model ids are tiny
+stand-ins built here. Nothing is skipped: a command this file does not know how to run fails it.
+"""
+
+import csv
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WORKSHOP = {"setup", "test", "test-fast", "lint", "format", "bench", "clean"}
+"""Targets that only the project's own checkout can run; the rest run here."""
+MAKE = {"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "MODEL", "DATASET", "TAXONOMY", "LEVELS", "STORE", "ARGS"}
+"""What a `make test` around these tests would hand down to the `make` inside them."""
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[str]:
+    lines = "\n".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+
+
+def targets(command: str) -> list[str]:
+    return [word for word in shlex.split(command)[1:] if "=" not in word]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory, checkpoints, causal_lm, world):
+    """A folder in which the documents' commands find everything they name, and `make` an environment that is ready."""
+    desk = tmp_path_factory.mktemp("desk")
+    for name in ("Makefile", "constraints.txt", "pyproject.toml", "examples"):
+        (desk / name).symlink_to(ROOT / name)
+    (desk / ".venv/bin").mkdir(parents=True)
+    python = desk / ".venv/bin/python"
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
+    (desk / ".venv/installed").touch()
+    for model in sorted(set(re.findall(r"Qwen/[\w.-]+", "".join(page.read_text("utf-8") for page in PAGES)))):
+        (desk / model).parent.mkdir(exist_ok=True)
+        (desk / model).symlink_to(checkpoints["qwen2_5_vl"])
+    (desk / "models").mkdir()
+    (desk / "models/llama").symlink_to(causal_lm)
+    vit = ViTConfig(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64, image_size=48)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ViTForImageClassification(vit).save_pretrained(desk / "models/vit")
+    ViTImageProcessorPil(size={"height": 48, "width": 48}).save_pretrained(desk / "models/vit")
+    _photographs(desk / "photographs", world)
+    _cub200(desk / "data/cub200", world)
+    return desk
+
+
+def _rows(world: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in world.read_text(encoding="utf-8").splitlines()]
+
+
+def _photographs(folder: Path, world: Path) -> None:
+    """A table with one column a level, as somebody would bring it."""
+    folder.mkdir()
+    (folder / "images").symlink_to(world.parent / "images")
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["image", "label", "split", "order", "family", "genus", "species"])
+        writer.writeheader()
+        for row in _rows(world):
+            writer.writerow(row | {"order": f"{row['family'][0]} order"})
+
+
+def _cub200(folder: Path, world: Path) -> None:
+    """The rendered world laid out as CUB-200-2011 is published."""
+    folder.mkdir(parents=True)
+    (folder / "images").symlink_to(world.parent / "images")
+    shutil.copy(world.parent / "taxonomy.json", folder)
+    rows = _rows(world)
+    classes = {name: number for number, name in enumerate(sorted({row["label"] for row in rows}), 1)}
+    tables = {
+        "classes": [f"{number} {number:03}.{name}" for name, number in classes.items()],
+        "images": [f"{k} {row['image'].removeprefix('images/')}" for k, row in enumerate(rows, 1)],
+        "image_class_labels": [f"{k} {classes[row['label']]}" for k, row in enumerate(rows, 1)],
+        "train_test_split": [f"{k} {int(row['split'] == 'train')}" for k, row in enumerate(rows, 1)],
+    }
+    for name, lines in tables.items():
+        (folder / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def run(command: str, desk: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in MAKE}
+    environment = inherited | {"PYTHONPATH": str(ROOT)} | variables
+    return subprocess.run(["bash", "-c", command], cwd=desk, env=environment, capture_output=True, text=True)
+
+
+def dry(command: str, desk: Path) -> subprocess.CompletedProcess[str]:
+    """What `make` would do, a store being there."""
+    store = desk / "runs/some.zarr"
+    store.mkdir(parents=True, exist_ok=True)
+    done = run(command.replace("make ", "make --dry-run ", 1), desk)
+    store.rmdir()
+    return done
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_is_accepted_by_its_parser(desk, page):
+    """`make` knows the targets, and what they and the documents call knows the flags (unknown ones are errors)."""
+    assert page.name != "README.md" or commands(page)
+    for command in commands(page):
+        calls = [command]
+        if command.startswith("make "):
+            plan = dry(command, desk)
+            assert plan.returncode == 0, f"{command}: {plan.stderr}"
+            calls = [] if set(targets(command)) & WORKSHOP else plan.stdout.replace("\\\n", " ").splitlines()
+        for call in calls:
+            assert call.startswith(".venv/bin/python "), f"{page.name}: no test knows how to check {call!r}"
+            done = run(call if call.endswith(("--help", "--print_config")) else f"{call} --print_config", desk)
+            assert done.returncode == 0, f"{call}: {done.stderr}"
+            assert done.stdout
+
+
+@pytest.mark.slow
+def test_every_command_of_the_readme_runs_in_its_order(desk):
+    """Tiny models answer to the hub's names. Nothing may fail, and what is promised to be written is there."""
+    page = ROOT / "README.md"
+    for command in commands(page):
+        if command.startswith("make ") and set(targets(command)) & WORKSHOP:
+            continue
+        small = {"ARGS": "--n=5"} if command == "make demo" else {}
+        done = run(command, desk, **small)
+        assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
+    assert (desk / "runs/demo/untrained.zarr/zarr.json").is_file()
+    assert sorted(path.name for path in (desk / "runs").glob("*.zarr")) == [
+        "Qwen2.5-VL-7B-Instruct-cub200.zarr",
+        "llava-photographs.zarr",
+    ]
+    for block in blocks(page, "python"):
+        done = subprocess.run([sys.executable, "-c", block], cwd=desk, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        assert done.returncode == 0, block
+
+
+def test_a_wrong_command_would_be_noticed(desk):
+    """The checks above do fail: on an unknown flag, an unknown target and an unknown module."""
+    assert run(".venv/bin/python -m extract --modle x --dataset y --print_config", desk).returncode != 0
+    assert run(".venv/bin/python -m extrakt --print_config", desk).returncode != 0
+    assert dry("make extrakt MODEL=a DATASET=b", desk).returncode != 0
+    assert dry("make extract MODEL=a", desk).returncode != 0
