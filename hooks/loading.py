@@ -142,7 +142,11 @@ def load_processor(
     none of that, so here such a processor is assembled without its video half.
     """
     from transformers import AutoImageProcessor, AutoTokenizer
+    from transformers.utils import is_torchvision_available
 
+    if image_backend == "torchvision" and not is_torchvision_available():
+        # transformers itself would go on with PIL and a warning.
+        raise InputError("image_backend=torchvision needs torchvision, which is not installed; install it or use pil")
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     config = config or load_config(source, **options)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,23 @@ def test_unknown_device_or_dtype_is_said(device: str, dtype: str, said: str, che
 def test_absent_gpu_is_said(checkpoints: dict[str, Path]) -> None:
     with pytest.raises(InputError, match="0 CUDA devices"):
         load(checkpoints["internvl"], "cuda")
+
+
+@pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed")
+def test_absent_torchvision_is_said(checkpoints: dict[str, Path]) -> None:
+    with pytest.raises(InputError, match="torchvision"):
+        load_processor(str(checkpoints["qwen2_5_vl"]), image_backend="torchvision")
+
+
+@pytest.mark.skipif(find_spec("torchvision") is None, reason="torchvision is not installed")
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_with_torchvision_pil_stays_the_default(name: str, checkpoints: dict[str, Path]) -> None:
+    from transformers import AutoProcessor
+
+    image, path = picture(100, 60), str(checkpoints[name])
+    ours = encode(load_processor(path), image, PROMPT)
+    theirs = encode(load_processor(path, image_backend="torchvision"), image, PROMPT)
+    whole = encode(AutoProcessor.from_pretrained(path), image, PROMPT)
+    assert torch.equal(theirs["pixel_values"], whole["pixel_values"])
+    assert not torch.equal(ours["pixel_values"], theirs["pixel_values"])
+    assert torch.equal(ours["input_ids"], whole["input_ids"])
