@@ -42,10 +42,18 @@ SCALES = {
 
 _CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _QWEN = (*_CHATML, "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
-_CLIP_STATISTICS = {
+_VIDEO: dict[str, Any] = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "do_convert_rgb": True,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+    "return_metadata": False,
 }
+"""What every video processor of these families writes."""
 
 
 def build(name: str, directory: str | Path, seed: int = 0, scale: str = "tiny", corpus: Iterable[str] = CORPUS) -> Path:
@@ -86,9 +94,7 @@ def _save_model(parts: tuple[str, Any], folder: Path, seed: int) -> None:
     import transformers
 
     class_name, config = parts
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # the constructor draws from the global generator; the caller's stays as it was
+    with torch.random.fork_rng(devices=[]):  # constructors draw from the global generator; the caller's stays as it was
         model = getattr(transformers, class_name)(config)
     seed_weights(model, seed)
     model.eval().save_pretrained(folder)
@@ -132,6 +138,19 @@ def _qwen_processor(folder: Path, s: Scale, corpus: Iterable[str], processor: st
     return tokenizer
 
 
+def _qwen_vision(s: Scale, patch: int) -> dict[str, Any]:
+    return {
+        "depth": s.vision_layers,
+        "hidden_size": s.vision_hidden,
+        "num_heads": s.vision_heads,
+        "intermediate_size": s.vision_intermediate,
+        "patch_size": patch,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "out_hidden_size": s.hidden,
+    }
+
+
 def _qwen_tokens(tokenizer) -> dict[str, Any]:
     names = {"vision_start": "vision_start", "vision_end": "vision_end", "image": "image_pad", "video": "video_pad"}
     ids = tokenizer.get_vocab()
@@ -142,11 +161,8 @@ def _qwen2_5_vl(folder: Path, s: Scale, corpus: Iterable[str]) -> tuple[str, Any
     from transformers import Qwen2_5_VLConfig
 
     patch, half = 14, s.hidden // s.heads // 2
-    sections = [
-        half // 4,
-        half // 4 + half // 8,
-        half - half // 2 - half // 8,
-    ]  # of the rotary frequencies: time, height, width
+    # How many of the rotary frequencies turn with time, height and width.
+    sections = [half // 4, half // 4 + half // 8, half - half // 2 - half // 8]
     video = {
         "video_processor_type": "Qwen2VLVideoProcessor",
         "size": {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28},
@@ -158,16 +174,9 @@ def _qwen2_5_vl(folder: Path, s: Scale, corpus: Iterable[str]) -> tuple[str, Any
     return "Qwen2_5_VLForConditionalGeneration", Qwen2_5_VLConfig(
         text_config=_text_config(tokenizer, s, rope_parameters=rope),
         vision_config={
-            "depth": s.vision_layers,
-            "hidden_size": s.vision_hidden,
-            "num_heads": s.vision_heads,
-            "intermediate_size": s.vision_intermediate,
-            "patch_size": patch,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
-            "out_hidden_size": s.hidden,
-            "window_size": 4
-            * patch,  # smaller than an image, so that windows reorder its patches as in the large models
+            **_qwen_vision(s, patch),
+            # Smaller than an image, so that windows reorder its patches as in the large models.
+            "window_size": 4 * patch,
             "fullatt_block_indexes": [s.vision_layers - 1],
         },
         **_qwen_tokens(tokenizer),
@@ -193,14 +202,7 @@ def _qwen3_vl(folder: Path, s: Scale, corpus: Iterable[str]) -> tuple[str, Any]:
     return "Qwen3VLForConditionalGeneration", Qwen3VLConfig(
         text_config=_text_config(tokenizer, s, head_dim=head, rope_parameters=rope),
         vision_config={
-            "depth": s.vision_layers,
-            "hidden_size": s.vision_hidden,
-            "num_heads": s.vision_heads,
-            "intermediate_size": s.vision_intermediate,
-            "patch_size": patch,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
-            "out_hidden_size": s.hidden,
+            **_qwen_vision(s, patch),
             "num_position_embeddings": (2 * s.tile) ** 2,
             "deepstack_visual_indexes": [0, 1],
         },
@@ -296,18 +298,6 @@ def _internvl(folder: Path, s: Scale, corpus: Iterable[str]) -> tuple[str, Any]:
         tie_word_embeddings=False,
     )
 
-
-_VIDEO: dict[str, Any] = {
-    **_CLIP_STATISTICS,
-    "do_convert_rgb": True,
-    "do_normalize": True,
-    "do_rescale": True,
-    "do_resize": True,
-    "resample": 3,
-    "rescale_factor": 1 / 255,
-    "return_metadata": False,
-}
-"""What every video processor of these families writes."""
 
 _BUILDERS: dict[str, Callable[[Path, Scale, Iterable[str]], tuple[str, Any]]] = {
     "qwen2_5_vl": _qwen2_5_vl,
