@@ -39,8 +39,10 @@ class Columns:
 
 
 def find_column(names: Sequence[str], given: str | None, aliases: Sequence[str], what: str) -> str | None:
-    """The column asked for, or the first alias there is, or None. Raises InputError when the one asked for is not
-    there."""
+    """The column asked for, else the first alias there is, else None.
+
+    Raises InputError when the one asked for is not there.
+    """
     if given is not None:
         if given not in names:
             raise InputError(
@@ -57,19 +59,17 @@ def read_labels(table: Table, columns: Columns, has_taxonomy: bool) -> tuple[tup
     With a taxonomy at hand a label is a name to be matched; without one it is the row's path through the level columns.
     Raises InputError when there is neither, or a row's path has a gap.
     """
-    label = find_column(list(table), columns.label, LABEL_ALIASES, "label")
     for name in columns.levels or ():
         find_column(list(table), name, (), "level")
+    levels = list(columns.levels or _recognised(table))
+    label = find_column(list(table), columns.label, LABEL_ALIASES, "label")
+    if not columns.label and (columns.levels or label in levels):  # the levels say it all; `class` may be one of them
+        label = None
     if has_taxonomy:
-        name = columns.label or (columns.levels[-1] if columns.levels else label) or _last(_recognised(table))
+        name = label or (levels[-1] if levels else None)
         if name is None:
             raise InputError(f"no label column: none of {', '.join(LABEL_ALIASES)} is among {', '.join(table)}")
         return text_column(table, name, "label"), None
-    levels = list(columns.levels or ()) or _recognised(table)
-    if label in levels and not columns.label:
-        label = None
-    if columns.levels and not columns.label:
-        label = None
     if not levels:
         raise InputError(
             "no taxonomy: give a taxonomy file (taxonomy=) or name the level columns, coarse to fine (levels=a,b,c), "
@@ -91,13 +91,8 @@ def _recognised(table: Mapping[str, object]) -> list[str]:
     return [by_lower[rank] for rank in ranks] if len(ranks) > 1 else []
 
 
-def _last(names: Sequence[str]) -> str | None:
-    return names[-1] if names else None
-
-
 def _repeats(table: Table, label: str, finest: str) -> bool:
-    """Whether a label column says the same as the finest level, or the finest level is the species, which nothing
-    refines."""
+    """Whether a label column says the same as the finest level; nothing refines a species."""
     if finest.lower() == "species":
         return True
     labels, names = text_column(table, label, "label"), text_column(table, finest, "level", required=False)

@@ -28,7 +28,7 @@ class ImagesConfig(Config):
     root: str | None = None
     """The folder image paths start from and stay in; by default the manifest's."""
     levels: Names = None
-    """The dataset's level columns, coarse to fine; for nested folders, names for their levels."""
+    """Names for the levels, coarse to fine, the root included; in a table without a taxonomy, its level columns."""
     image_column: str | None = None
     """The column with the image, where it is not called `image`, `file`, `file_name`, `path`, ..."""
     label_column: str | None = None

@@ -17,8 +17,7 @@ IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 
 @dataclass(frozen=True)
 class FileReader:
-    """Reads image files: `reader(row)` gives the bytes of `files[row]`, a path relative to `root` (OSError if
-    unreadable)."""
+    """Reads image files: `reader(row)` gives the bytes of `files[row]`, relative to `root`, or raises OSError."""
 
     root: Path
     files: tuple[str, ...]

@@ -12,7 +12,7 @@ from taxonomy.listing import Listing
 from taxonomy.splits import parse_split
 
 
-def list_folder(folder: Path, root: Path | None = None, levels: tuple[str, ...] | None = None) -> Listing:
+def list_folder(folder: Path, root: Path | None = None) -> Listing:
     """Every image below `folder`, labelled by the folders above it.
 
     The id of an image is its path relative to `root` (`folder` itself unless given). Raises InputError when there is no
@@ -37,7 +37,6 @@ def list_folder(folder: Path, root: Path | None = None, levels: tuple[str, ...] 
         labels=tuple(parts[has_splits:] for parts, _ in found),
         splits=tuple(parts[0] for parts, _ in found) if has_splits else None,
         reader=FileReader(base, files),
-        levels=levels,
     )
 
 

@@ -62,12 +62,12 @@ def list_saved(folder: Path, root: Path | None, columns: Columns, has_taxonomy: 
     return _list(folder.name, _parts(data), (folder, *([root] if root else [])), columns, has_taxonomy)
 
 
-def list_parquet(path: Path, name: str, columns: Columns, has_taxonomy: bool) -> Listing:
+def list_parquet(path: Path, name: str, root: Path | None, columns: Columns, has_taxonomy: bool) -> Listing:
     """The images inside a Parquet file. Raises InputError."""
     import datasets
 
     data = datasets.Dataset.from_parquet(str(path))
-    return _list(name, {UNSPLIT: data}, (path.parent,), columns, has_taxonomy)
+    return _list(name, {UNSPLIT: data}, (root or path.parent,), columns, has_taxonomy)
 
 
 def list_hub(name: str, subset: str | None, columns: Columns, has_taxonomy: bool) -> Listing:
@@ -144,7 +144,10 @@ def _undecoded(part: Any, image: str) -> Any:
 def _image_column(part: Any) -> str | None:
     import datasets
 
-    return next((name for name, kind in part.features.items() if isinstance(kind, datasets.Image)), None)
+    def holds_images(kind: Any) -> bool:
+        return isinstance(kind, datasets.Image) or (isinstance(kind, Mapping) and "bytes" in kind)
+
+    return next((name for name, kind in part.features.items() if holds_images(kind)), None)
 
 
 def _text_table(parts: Iterable[Any], image: str) -> Table:

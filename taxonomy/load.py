@@ -35,9 +35,14 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 def load_taxonomy(
     source: Taxonomy | str | os.PathLike[str], levels: Sequence[str] | None = None, drop_root: bool = False
 ) -> Taxonomy:
-    """A taxonomy from a JSON file or a tree of image folders (one that is a Taxonomy already is returned as it is)."""
+    """A taxonomy from a JSON file, a tree of image folders, or a Taxonomy.
+
+    `levels` names its levels, coarse to fine, the root included; `drop_root` then leaves the root out. Raises
+    InputError.
+    """
     if isinstance(source, Taxonomy):
-        return source.without_root() if drop_root else source
+        named = replace(source, levels=tuple(levels)) if levels else source
+        return named.without_root() if drop_root else named
     read = Taxonomy.from_folder if Path(source).is_dir() else Taxonomy.from_json
     return read(source, levels, drop_root)
 
@@ -69,7 +74,8 @@ def load_images(
         `levels` names them; `taxonomy.json` beside the data; the nested folders, or level columns known by their names.
     root: where image paths start and where they must stay; the manifest's folder, the image folder, or for a preset
         `$TAXOPROBE_DATA/<preset>`, else `data/<preset>`.
-    levels: the level columns of a table, coarse to fine; for nested folders, names for their levels.
+    levels: names for the levels, coarse to fine, the root included. In a table without a taxonomy they are its level
+        columns.
     image_column, label_column, split_column, id_column: see `taxonomy.columns.Columns`.
     split: `publisher`, `stratified` or `leaf-disjoint` (`taxonomy.splits`); `auto` is the publisher's where it has
         training and held-out images, else stratified.
@@ -85,11 +91,11 @@ def load_images(
 
     Raises InputError.
     """
-    columns = Columns(image_column, label_column, split_column, id_column, tuple(levels) if levels else None)
     given = load_taxonomy(taxonomy) if taxonomy is not None else _beside(dataset) if not levels else None
+    level_columns = tuple(levels) if levels and given is None else None
+    columns = Columns(image_column, label_column, split_column, id_column, level_columns)
     listing = find_listing(str(dataset), given, Path(root) if root is not None else None, columns, subset)
-    tree = given or listing.taxonomy or _tree_of(listing)
-    tree = tree.without_root() if drop_root else tree
+    tree = load_taxonomy(given or listing.taxonomy or _tree_of(listing), levels, drop_root)
     leaf, outside = _match(listing.labels, tree, aliases or {}, unmatched)
     rows = np.array(sorted(np.flatnonzero(leaf >= 0), key=lambda row: listing.ids[row]), dtype=np.int64)
     ids = tuple(listing.ids[row] for row in rows)
@@ -143,15 +149,13 @@ def _list_directory(path: Path, taxonomy: Taxonomy | None, root: Path | None, co
     metadata = next((file for suffix in tables.SUFFIXES if (file := path / f"metadata{suffix}").is_file()), None)
     if metadata:  # the convention of `datasets` for image folders with captions or labels
         return list_manifest(metadata, root, columns, taxonomy is not None)
-    if columns.levels and taxonomy is not None:
-        raise InputError("levels= names the levels of nested folders; a taxonomy given beside it names its own")
-    _refuse_columns(replace(columns, levels=None), f"the image folder {path}")
-    return list_folder(path, root, columns.levels)
+    _refuse_columns(columns, f"the image folder {path}")
+    return list_folder(path, root)
 
 
 def _refuse_columns(columns: Columns, what: str) -> None:
-    if columns != Columns():
-        given = ", ".join(name for name, value in vars(columns).items() if value is not None)
+    given = ", ".join(name for name, value in vars(columns).items() if value is not None and name != "levels")
+    if given:
         raise InputError(f"{what} has no columns to name ({given}); name columns for a table")
 
 

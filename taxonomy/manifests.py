@@ -28,7 +28,7 @@ def list_manifest(path: Path, root: Path | None, columns: Columns, has_taxonomy:
     if kind(path) == ".parquet" and embeds_images(path, columns.image, IMAGE_ALIASES):
         from taxonomy.hub import list_parquet
 
-        return list_parquet(path, dataset_name(path), columns, has_taxonomy)
+        return list_parquet(path, dataset_name(path), root, columns, has_taxonomy)
     base = existing_folder(root or path.parent, "the root")
     table = read_table(path)
     if not table or not next(iter(table.values())):

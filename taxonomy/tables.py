@@ -41,8 +41,10 @@ def read_table(path: Path) -> Table:
 
 
 def text_column(table: Table, name: str, what: str, required: bool = True) -> tuple[str, ...]:
-    """A column as text: numbers are written out, blanks trimmed. Raises InputError naming the row of an empty or odd
-    cell."""
+    """A column as text: numbers are written out, blanks trimmed.
+
+    Raises InputError naming the row of a cell that is empty (where `required`) or neither text nor a whole number.
+    """
     if name not in table:
         raise InputError(f"there is no column {name!r} (asked for as the {what}); the columns are {', '.join(table)}")
     column: list[str] = []
@@ -128,5 +130,10 @@ def embeds_images(path: Path, column: str | None, aliases: Sequence[str]) -> boo
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"the manifest {path} is not a Parquet file: {error}") from error
     types = pyarrow.types
-    wanted = [name for name in schema.names if name == column or (column is None and name.lower() in aliases)]
-    return any(types.is_struct(schema.field(name).type) or types.is_binary(schema.field(name).type) for name in wanted)
+
+    def holds_images(name: str, kind: Any) -> bool:
+        if types.is_struct(kind):
+            return kind.get_field_index("bytes") >= 0
+        return (types.is_binary(kind) or types.is_large_binary(kind)) and (name == column or name.lower() in aliases)
+
+    return any(holds_images(field.name, field.type) for field in schema if column in (None, field.name))

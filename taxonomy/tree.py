@@ -14,7 +14,7 @@ import numpy as np
 
 from commandline import InputError
 from taxonomy import formats
-from taxonomy.names import LabelIndex, listed, normalise
+from taxonomy.names import LabelIndex, counted, listed, normalise
 
 NodePath = tuple[str, ...]
 
@@ -247,7 +247,9 @@ def _check(levels: tuple[str, ...], leaves: tuple[str, ...], paths: tuple[NodePa
         raise InputError("a taxonomy needs at least one leaf")
     depth = max(len(path) for path in paths)
     if len(levels) != depth:
-        raise InputError(f"{len(levels)} level names ({', '.join(levels)}) for paths of up to {depth} levels")
+        raise InputError(
+            f"{counted(len(levels), 'level name')} ({', '.join(levels)}) for paths of up to {counted(depth, 'level')}"
+        )
     if len(set(levels)) < len(levels) or not all(level.strip() for level in levels):
         raise InputError(f"the level names should be different and not empty: {list(levels)!r}")
     inner = {path[:length] for path in paths for length in range(1, len(path))}

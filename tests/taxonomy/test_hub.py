@@ -75,9 +75,21 @@ def test_a_saved_table_is_split_here(tmp_path: Path) -> None:
 
 def test_parquet_with_the_images_inside(tmp_path: Path) -> None:
     table(0, 9).to_parquet(str(tmp_path / "birds.parquet"))
-    images = load_images(tmp_path / "birds.parquet", TREE, image_column="picture")
+    images = load_images(tmp_path / "birds.parquet", TREE)
     assert (images.name, len(images)) == ("birds", 9)
     assert images.read(4) == png(4)
+
+
+def test_parquet_with_the_images_inside_by_another_writer(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [{"image": png(shade), "label": NAMES[shade % 3]} for shade in range(9)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "plain.parquet")
+    assert load_images(tmp_path / "plain.parquet", TREE).read(4) == png(4)
+    nested = [{"photo": {"bytes": row["image"], "path": "x"}, "label": row["label"]} for row in rows]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(nested), tmp_path / "nested.parquet")
+    assert load_images(tmp_path / "nested.parquet", TREE).read(4) == png(4)
 
 
 def test_images_by_path_are_read_only_from_inside(tmp_path: Path) -> None:

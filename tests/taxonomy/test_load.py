@@ -107,6 +107,13 @@ def test_levels_named_by_the_user_make_the_taxonomy(folder: Path) -> None:
     assert images.taxonomy.paths == (("Laridae", "Arctic tern"), ("Laridae", "Herring gull"), ("Strigidae", "Barn owl"))
 
 
+def test_levels_name_those_of_a_given_taxonomy(folder: Path) -> None:
+    manifest = write_csv(folder / "birds.csv", ROWS)
+    assert load_images(manifest, TREE, levels=("Familie", "Art")).taxonomy.levels == ("Familie", "Art")
+    with pytest.raises(InputError, match="no column 'Familie'"):
+        load_images(manifest, levels=("Familie", "Art"))
+
+
 def test_rank_columns_are_recognised(folder: Path) -> None:
     rows = [{**row, "order": "Aves", "class": row["label"], "genus": row["label"].split()[0]} for row in ROWS]
     images = load_images(write_csv(folder / "ranks.csv", rows))
@@ -118,6 +125,7 @@ def test_rank_columns_are_recognised(folder: Path) -> None:
     ranked = [{**row, "kingdom": "Animalia", "class": "Aves"} for row in rows]
     images = load_images(write_csv(folder / "class.csv", ranked))
     assert images.taxonomy.levels == ("kingdom", "class", "order", "family", "genus", "species")
+    assert leaves(load_images(folder / "class.csv", TREE)) == leaves(load_images(folder / "species.csv", TREE))
 
 
 def test_numbered_levels_are_recognised_and_may_end_early(folder: Path) -> None:
@@ -230,7 +238,7 @@ def changed(row: int, **cells: Any) -> list[dict[str, Any]]:
         (ROWS, {"split_column": "fold"}, "no column 'fold'"),
         (ROWS, {"id_column": "key"}, "no column 'key'"),
         (ROWS, {"id_column": "family"}, "'Laridae' is listed 8 times"),
-        (ROWS, {"levels": ("family", "species")}, "no column 'species'"),
+        (ROWS, {"levels": ("family",)}, r"1 level name \(family\) for paths of up to 2 levels"),
         ([{"picture": row["image"], "label": row["label"]} for row in ROWS], {}, "no image column"),
         ([{"image": row["image"], "what": row["label"]} for row in ROWS], {}, "no label column"),
         ([{**row, "split": "train"} for row in ROWS], {"split": "publisher"}, "publisher gives only train"),

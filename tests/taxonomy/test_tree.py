@@ -192,7 +192,7 @@ def test_from_folder(tmp_path: Path) -> None:
         ({"a": ["x", 3, "a"]}, "not a name: 3"),
         ({"A": ["x", "a"], "a": ["x", "a"]}, "'A' and 'a' have the same path: x / a"),
         ({"a": ["a"], "b": ["a", "b"]}, "a is a leaf, and yet other leaves lie below it"),
-        ({"levels": ["one"], "leaves": ["a"], "paths": [["x", "a"]]}, r"1 level names \(one\) for paths of up to 2"),
+        ({"levels": ["one"], "leaves": ["a"], "paths": [["x", "a"]]}, r"1 level name \(one\) for paths of up to 2"),
         ({"levels": ["one", "one"], "leaves": ["a"], "paths": [["x", "a"]]}, "level names should be different"),
         ({"levels": ["one", "two"], "leaves": ["a", "b"], "paths": [["x", "a"]]}, "2 leaves but 1 paths"),
         ({"animal": {"dog": 3}}, "below animal / dog"),

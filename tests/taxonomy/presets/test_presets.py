@@ -66,6 +66,8 @@ def test_cub200(cub: Path) -> None:
     assert "train_test_split.txt" in images.split_source
     assert load_images("cub200", root=cub).fingerprint == images.fingerprint
     assert load_images("cub200", root=cub.parent).ids == images.ids
+    ranks = ("order", "family", "genus", "species")
+    assert load_images("cub200", levels=ranks).taxonomy.levels == ranks
 
 
 def test_cub200_without_its_taxonomy(cub: Path) -> None:
