@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from commandline import InputError
@@ -64,12 +65,12 @@ def sample_rows(site: Site, value: Tensor, owner: Ownership) -> tuple[Tensor, tu
     """
     if site.stage != "encoder":
         return value[owner.positions], owner.tokens
-    rows = value.reshape(-1, value.shape[-1])
+    rows = rearrange(value, "... feature -> (...) feature")
     units = value.shape[0]
     per_unit = len(rows) // units
     if owner.tiles is not None and units == owner.n_samples * owner.tile_slots != sum(owner.tiles):
         kept = [slot < real for real in owner.tiles for slot in range(owner.tile_slots)]
-        rows = value[torch.tensor(kept, device=value.device)].reshape(-1, value.shape[-1])
+        rows = rearrange(value[torch.tensor(kept, device=value.device)], "... feature -> (...) feature")
         return rows, tuple(real * per_unit for real in owner.tiles)
     if owner.tiles is not None and units == sum(owner.tiles):
         return rows, tuple(real * per_unit for real in owner.tiles)
@@ -93,8 +94,7 @@ def pool_rows(rows: Tensor, lengths: Sequence[int], pool: Pool) -> Tensor | list
     if pool == "tokens":
         return [part.float() for part in rows.split(list(lengths))]
     if len(set(lengths)) == 1:
-        grouped = rows.reshape(len(lengths), lengths[0], rows.shape[-1])
-        return _reduce(grouped, pool)
+        return _reduce(rearrange(rows, "(sample token) feature -> sample token feature", sample=len(lengths)), pool)
     return torch.cat([_reduce(part[None], pool) for part in rows.split(list(lengths))])
 
 
