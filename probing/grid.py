@@ -1,0 +1,300 @@
+"""Probes of one feature matrix: every label set at every penalty, solved together.
+
+Along a path of falling penalties each solution starts the next one, in the direction the path was going; that takes a
+half of the iterations of separate solves. All label sets move along the path in one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from commandline import InputError
+from probing.basis import SpectralBasis, spectral_basis
+from probing.objective import SoftmaxObjective
+from probing.solver import Solution, minimise
+
+MEMORY_BUDGET = 2 << 30
+"""Bytes that one batch of problems may take beside the features; more label sets than fit are solved in turns."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one probe is to predict: `labels` (sample,) int64, positions in `classes`, -1 = sample left out."""
+
+    name: str
+    labels: np.ndarray
+    classes: np.ndarray
+    """The labels as given, ascending."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A solved probe, in the user's feature scale.
+
+    `coef` is (class, feature) and `intercept` (class,), each summing to zero over the classes. Two classes have one
+    row, that of the second class against the first, as in scikit-learn: the penalty is then on that row.
+    """
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    objective: float
+    """Mean cross-entropy + penalty / 2 * ||W||_F^2, W the weights on the standardised features."""
+    grad_norm: float
+    """Euclidean norm of that objective's gradient."""
+    n_iter: int
+    converged: bool
+
+    def logits(self, X: np.ndarray) -> np.ndarray:
+        """(sample, class)."""
+        return linear_logits(X, self.coef, self.intercept)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The probes of every (level, penalty). Lookups raise InputError for a level or penalty that was not fitted."""
+
+    penalties: tuple[float, ...]
+    classes: Mapping[str, np.ndarray]
+    fits: Mapping[tuple[str, float], Fit]
+
+    def fit(self, level: str, penalty: float) -> Fit:
+        """The probe of a level at a penalty of the grid."""
+        if level not in self.classes:
+            raise InputError(f"no level {level!r} in this grid; it has {', '.join(self.classes)}")
+        nearest = min(self.penalties, key=lambda known: abs(known - penalty))
+        if not np.isclose(nearest, penalty, rtol=1e-9, atol=0):
+            raise InputError(
+                f"no penalty {penalty:g} in this grid; it has {', '.join(f'{p:g}' for p in self.penalties)}"
+            )
+        return self.fits[level, nearest]
+
+    def coef(self, level: str, penalty: float) -> np.ndarray:
+        """(class, feature) in the user's feature scale; (1, feature) for two classes."""
+        return self.fit(level, penalty).coef
+
+    def intercept(self, level: str, penalty: float) -> np.ndarray:
+        """(class,); (1,) for two classes."""
+        return self.fit(level, penalty).intercept
+
+    def objective(self, level: str, penalty: float) -> float:
+        """The minimum found."""
+        return self.fit(level, penalty).objective
+
+    def grad_norm(self, level: str, penalty: float) -> float:
+        """Euclidean norm of the gradient there."""
+        return self.fit(level, penalty).grad_norm
+
+    def n_iter(self, level: str, penalty: float) -> int:
+        """Iterations it took from its neighbour on the path."""
+        return self.fit(level, penalty).n_iter
+
+    def converged(self, level: str, penalty: float) -> bool:
+        """Whether the gradient's norm reached the tolerance."""
+        return self.fit(level, penalty).converged
+
+    def predict(self, X: ArrayLike, level: str, penalty: float) -> np.ndarray:
+        """(sample,) labels as they were given."""
+        return self.classes[level][self.fit(level, penalty).logits(np.asarray(X)).argmax(1)]
+
+    def predict_proba(self, X: ArrayLike, level: str, penalty: float) -> np.ndarray:
+        """(sample, class)."""
+        return np.exp(log_softmax(self.fit(level, penalty).logits(np.asarray(X))))
+
+
+def fit_grid(
+    X: ArrayLike,
+    labels: Mapping[str, ArrayLike],
+    penalties: Sequence[float],
+    tol: float = 1e-4,
+    device: str = "auto",
+    *,
+    max_iter: int = 1000,
+    standardize: bool = True,
+    fit_intercept: bool = True,
+    dtype: str | None = None,
+) -> Grid:
+    """Fit a linear probe for every level of `labels` at every penalty, over the same features, in one batched solve.
+
+    X: (sample, feature). labels: {level: (sample,) integers}, -1 = the sample has no such level and is no part of that
+    level's problem. Each problem is
+
+        min over W, b of   mean cross-entropy + penalty / 2 * ||W||_F^2,
+
+    on features standardised over all rows (unless `standardize` is False), solved until the gradient's Euclidean norm
+    is at most `tol`. It equals scikit-learn's LogisticRegression(C=1 / (n * penalty)) on those features, n the rows
+    with that level. device: auto (the first GPU, else the CPU), cpu, cuda, cuda:1. dtype: float32 or float64, by
+    default that of X (float32 for narrower ones).
+
+    Raises InputError for NaN or infinite features, shapes that do not fit, a level of one class, or no penalty above 0.
+    """
+    place = resolve_device(device)
+    x_NF = as_features(X, dtype, place)
+    targets = [make_target(name, values, len(x_NF)) for name, values in labels.items()]
+    if not targets:
+        raise InputError("no levels to fit: labels is empty")
+    basis = spectral_basis(x_NF, standardize=standardize, intercept=fit_intercept)
+    grid = check_penalties(penalties)
+    fits: dict[tuple[str, float], Fit] = {}
+    for penalty, index, fit in solve_path(basis, targets, grid, tol, max_iter):
+        fits[targets[index].name, penalty] = fit
+    return Grid(grid, {target.name: target.classes for target in targets}, fits)
+
+
+def solve_path(
+    basis: SpectralBasis, targets: Sequence[Target], penalties: Sequence[float], tol: float, max_iter: int
+) -> Iterator[tuple[float, int, Fit]]:
+    """Yield (penalty, position in `targets`, fit) down the penalties, batch after batch."""
+    for batch in _batches(basis, targets):
+        labels_PN, classes = _stack(basis, [targets[index] for index in batch])
+        w_CD = basis.x_ND.new_zeros(sum(classes), basis.x_ND.shape[1])
+        towards_CD = None
+        for penalty in sorted(penalties, reverse=True):
+            objective = _objective(basis, labels_PN, classes, [penalty] * len(batch))
+            found = minimise(objective, w_CD, basis.spectrum_D, tol=tol, max_iter=max_iter, towards_CD=towards_CD)
+            towards_CD = found.w_CD - w_CD
+            w_CD = found.w_CD
+            for index, fit in zip(batch, _fits(basis, found, classes), strict=True):
+                yield penalty, index, fit
+
+
+def solve_at(
+    basis: SpectralBasis,
+    targets: Sequence[Target],
+    penalties: Sequence[float],
+    tol: float,
+    max_iter: int,
+    starts: Sequence[Fit | None] | None = None,
+) -> list[Fit]:
+    """Each target at its own penalty, in batches, from the fit in `starts` (of the same classes) or from zero."""
+    fits: list[Fit | None] = [None] * len(targets)
+    for batch in _batches(basis, targets):
+        labels_PN, classes = _stack(basis, [targets[index] for index in batch])
+        begin = [None if starts is None else starts[index] for index in batch]
+        w_CD = torch.cat([_inward(basis, fit, count) for fit, count in zip(begin, classes, strict=True)])
+        objective = _objective(basis, labels_PN, classes, [penalties[index] for index in batch])
+        found = minimise(objective, w_CD, basis.spectrum_D, tol=tol, max_iter=max_iter)
+        for index, fit in zip(batch, _fits(basis, found, classes), strict=True):
+            fits[index] = fit
+    return [fit for fit in fits if fit is not None]
+
+
+def make_target(name: str, values: ArrayLike, samples: int) -> Target:
+    """A target from integer labels (sample,), -1 = left out. Raises InputError, also for fewer than two classes."""
+    given = np.asarray(values)
+    if given.shape != (samples,):
+        raise InputError(f"level {name!r} has labels of shape {given.shape} for {samples} samples; give one per sample")
+    if given.dtype.kind not in "iu":
+        raise InputError(f"level {name!r} has labels of type {given.dtype}; give integers, -1 for a sample without it")
+    classes = np.unique(given[given >= 0])
+    if len(classes) < 2:
+        raise InputError(
+            f"level {name!r} has {len(classes)} class in {samples} samples; a probe needs two or more to tell apart"
+        )
+    labels = np.where(given >= 0, np.searchsorted(classes, given), -1).astype(np.int64)
+    return Target(name, labels, classes)
+
+
+def check_penalties(penalties: Sequence[float]) -> tuple[float, ...]:
+    """The penalties as given, once each. Raises InputError unless all are finite and above 0."""
+    grid = tuple(dict.fromkeys(float(penalty) for penalty in penalties))
+    if not grid or not all(0 < penalty < np.inf for penalty in grid):
+        raise InputError(f"the penalties should be one or more finite numbers above 0, not {list(penalties)}")
+    return grid
+
+
+def as_features(X: ArrayLike, dtype: str | None, device: torch.device) -> Tensor:
+    """(sample, feature) on the device, float32 or float64. Raises InputError for other shapes, NaN and infinity."""
+    given = np.asarray(X)
+    if dtype not in (None, "float32", "float64"):
+        raise InputError(f"dtype {dtype!r} is not float32 or float64")
+    if given.ndim != 2 or 0 in given.shape:
+        raise InputError(f"features should be (sample, feature) with one or more of each, not {given.shape}")
+    wanted = dtype or ("float64" if given.dtype.itemsize > 4 or given.dtype.kind in "iub" else "float32")
+    values = np.require(given, dtype=wanted, requirements=["C", "W"])
+    finite = np.isfinite(values).all(1)
+    if not finite.all():
+        raise InputError(
+            f"{(~finite).sum()} of {len(values)} rows hold NaN or infinite features, the first is row "
+            f"{int(np.argmin(finite))}; leave such rows out"
+        )
+    return torch.from_numpy(values).to(device)
+
+
+def resolve_device(device: str) -> torch.device:
+    """The torch device; auto is the first GPU, else the CPU. Raises InputError for one that is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
+
+
+def linear_logits(X: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+    """Logits (sample, class); where two classes have one row, they are 0 and its value."""
+    values = X @ coef.T + intercept
+    return values if len(intercept) > 1 else np.hstack([np.zeros_like(values), values])
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities (sample, class)."""
+    shifted = logits - logits.max(1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+
+
+def _batches(basis: SpectralBasis, targets: Sequence[Target]) -> list[list[int]]:
+    """Positions of targets that are solved together; equal class counts are neighbours."""
+    samples, directions = basis.x_ND.shape
+    row_bytes = basis.x_ND.element_size() * (6 * samples + 24 * directions)
+    batches: list[list[int]] = []
+    room = 0
+    for index in sorted(range(len(targets)), key=lambda index: len(targets[index].classes)):
+        need = len(targets[index].classes) * row_bytes
+        if not batches or need > room:
+            batches.append([])
+            room = MEMORY_BUDGET
+        batches[-1].append(index)
+        room -= need
+    return batches
+
+
+def _stack(basis: SpectralBasis, targets: Sequence[Target]) -> tuple[Tensor, list[int]]:
+    labels = torch.from_numpy(np.stack([target.labels for target in targets])).to(basis.x_ND.device)
+    return labels, [len(target.classes) for target in targets]
+
+
+def _objective(
+    basis: SpectralBasis, labels_PN: Tensor, classes: list[int], penalties: Sequence[float]
+) -> SoftmaxObjective:
+    """Two classes are one row w = W_1 - W_0 to the user, and penalty / 2 ||w||^2 is penalty ||W||_F^2 of the two."""
+    doubled = [penalty * (2 if count == 2 else 1) for penalty, count in zip(penalties, classes, strict=True)]
+    penalty_P = torch.tensor(doubled, dtype=basis.x_ND.dtype, device=basis.x_ND.device)
+    return SoftmaxObjective(basis.x_ND, labels_PN, classes, penalty_P, basis.intercept)
+
+
+def _fits(basis: SpectralBasis, found: Solution, classes: list[int]) -> list[Fit]:
+    columns = (found.value_P, found.grad_norm_P, found.n_iter_P, found.converged_P)
+    numbers = zip(*(column.tolist() for column in columns), strict=True)
+    fits = []
+    for w_KD, (value, norm, iterations, converged) in zip(found.w_CD.split(classes), numbers, strict=True):
+        pair = len(w_KD) == 2
+        rows = w_KD[1:] - w_KD[:1] if pair else w_KD - w_KD.mean(0)
+        coef, intercept = (part.cpu().numpy() for part in basis.outward(rows))
+        if not pair:
+            intercept = intercept - intercept.mean()
+        fits.append(Fit(coef, intercept, value, norm / np.sqrt(2) if pair else norm, iterations, converged))
+    return fits
+
+
+def _inward(basis: SpectralBasis, fit: Fit | None, classes: int) -> Tensor:
+    if fit is None:
+        return basis.x_ND.new_zeros(classes, basis.x_ND.shape[1])
+    coef, intercept = (torch.from_numpy(part).to(basis.x_ND) for part in (fit.coef, fit.intercept))
+    rows = basis.inward(coef, intercept)
+    return torch.cat([-rows / 2, rows / 2]) if len(rows) == 1 else rows

@@ -1,0 +1,257 @@
+"""Minimise many probes' objectives at once: L-BFGS on a spectral preconditioner, each problem with its own steps.
+
+An iteration costs two matmuls, however long the line search is: the direction's logits, and the gradient. Between them
+the search moves along known logits, where a trial costs one softmax (see `probing.objective`).
+
+The features come in the eigenbasis of their covariance (`probing.basis`). There the Hessian of class k is about
+a_k * eigenvalue + penalty on the diagonal, with a_k the mean of p (1 - p) (Böhning 1992 bounds it by 1/2), and that
+diagonal is what the L-BFGS recursion (Nocedal & Wright 2006, algorithm 7.4) starts from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from probing.objective import SoftmaxObjective
+
+MEMORY = 8
+"""Correction pairs kept."""
+SLOPE_LEFT = 0.8
+"""A step is long enough once the slope along the line has fallen to this share of its start."""
+MOST_TRIALS = 30
+"""Steps tried along one line before a problem counts as stalled."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where the solver stopped. Shape suffixes as in `probing.objective`."""
+
+    w_CD: Tensor
+    value_P: Tensor
+    grad_norm_P: Tensor
+    """Euclidean norm of the gradient over all weights and intercepts of a problem, recomputed at `w_CD`."""
+    n_iter_P: Tensor
+    converged_P: Tensor
+
+
+@dataclass
+class _State:
+    """The problems still running, and everything that moves with them."""
+
+    problem_P: Tensor
+    """Their indices among the problems that `minimise` was given."""
+    row_C: Tensor
+    w_CD: Tensor
+    logits_CN: Tensor
+    residual_CN: Tensor
+    gradient_CD: Tensor
+    value_P: Tensor
+    stalled_P: Tensor
+    """How often in a row no step was found."""
+    s_MCD: Tensor
+    y_MCD: Tensor
+    rho_MP: Tensor
+    """1 / <s, y>; 0 where a pair does not count."""
+
+    @classmethod
+    def at(cls, objective: SoftmaxObjective, w_CD: Tensor) -> _State:
+        logits_CN = objective.logits(w_CD)
+        value_P, residual_CN = objective.evaluate(logits_CN, w_CD)
+        problems, device = len(value_P), w_CD.device
+        return cls(
+            problem_P=torch.arange(problems, device=device),
+            row_C=torch.arange(len(w_CD), device=device),
+            w_CD=w_CD.clone(),
+            logits_CN=logits_CN,
+            residual_CN=residual_CN,
+            gradient_CD=objective.gradient(residual_CN, w_CD),
+            value_P=value_P,
+            stalled_P=torch.zeros(problems, dtype=torch.int64, device=device),
+            s_MCD=w_CD.new_zeros(MEMORY, *w_CD.shape),
+            y_MCD=w_CD.new_zeros(MEMORY, *w_CD.shape),
+            rho_MP=w_CD.new_zeros(MEMORY, problems),
+        )
+
+    def recompute(self, objective: SoftmaxObjective, problems: Tensor) -> None:
+        """Logits, value and gradient of some problems from their weights: the logits drift by rounding."""
+        part, rows = objective.select(problems)
+        w_CD = self.w_CD[rows]
+        self.logits_CN[rows] = part.logits(w_CD)
+        self.value_P[problems], residual_CN = part.evaluate(self.logits_CN[rows], w_CD)
+        self.residual_CN[rows] = residual_CN
+        self.gradient_CD[rows] = part.gradient(residual_CN, w_CD)
+
+    def keep(self, problems: Tensor, rows: Tensor) -> None:
+        for name in ("problem_P", "value_P", "stalled_P"):
+            setattr(self, name, getattr(self, name)[problems])
+        for name in ("row_C", "w_CD", "logits_CN", "residual_CN", "gradient_CD"):
+            setattr(self, name, getattr(self, name)[rows])
+        self.s_MCD, self.y_MCD, self.rho_MP = self.s_MCD[:, rows], self.y_MCD[:, rows], self.rho_MP[:, problems]
+
+
+def minimise(
+    objective: SoftmaxObjective,
+    start_CD: Tensor,
+    spectrum_D: Tensor,
+    *,
+    tol: float,
+    max_iter: int,
+    towards_CD: Tensor | None = None,
+) -> Solution:
+    """Solve every problem of `objective` until the norm of its gradient is at most `tol`.
+
+    start_CD: where to start. towards_CD: a first direction to try, where it goes downhill (the last step along a path
+    of penalties). spectrum_D: the mean square of each feature, the features being uncorrelated. A problem leaves the
+    batch when it is solved, after `max_iter` iterations, or when rounding lets it go no further; only the first counts
+    as converged.
+    """
+    solution = _blank(objective, start_CD)
+    state = _State.at(objective, start_CD)
+    for iteration in range(max_iter + 1):
+        stuck_P = (state.stalled_P > 1) | (iteration == max_iter)
+        solved_P = _norm(objective, state) <= tol
+        doubtful = torch.nonzero(solved_P | (state.stalled_P > 0) | stuck_P)[:, 0]
+        if len(doubtful):
+            state.recompute(objective, doubtful)
+            leaving_P = (solved_P & (_norm(objective, state) <= tol)) | stuck_P
+            objective = _leave(objective, state, leaving_P, solution, iteration, tol)
+            if not len(state.problem_P):
+                break
+        direction_CD = _direction(objective, state, spectrum_D, iteration)
+        if iteration == 0 and towards_CD is not None:
+            path_CD = towards_CD[state.row_C]
+            downhill_P = objective.dot(path_CD, state.gradient_CD) < 0
+            direction_CD = torch.where(objective.spread(downhill_P), path_CD, direction_CD)
+        _step(objective, state, direction_CD, iteration)
+    return solution
+
+
+def _blank(objective: SoftmaxObjective, start_CD: Tensor) -> Solution:
+    nothing_P = torch.zeros_like(objective.penalty_P)
+    return Solution(start_CD.clone(), nothing_P, nothing_P.clone(), nothing_P.to(torch.int64), nothing_P.to(torch.bool))
+
+
+def _norm(objective: SoftmaxObjective, state: _State) -> Tensor:
+    return objective.dot(state.gradient_CD, state.gradient_CD).sqrt()
+
+
+def _leave(
+    objective: SoftmaxObjective, state: _State, leaving_P: Tensor, solution: Solution, iteration: int, tol: float
+) -> SoftmaxObjective:
+    """Write down the problems that are through, and shrink the batch to the others."""
+    if not bool(leaving_P.any()):
+        return objective
+    norm_P, problem_P = _norm(objective, state)[leaving_P], state.problem_P[leaving_P]
+    leaving_C = leaving_P[objective.problem_C]
+    solution.w_CD[state.row_C[leaving_C]] = state.w_CD[leaving_C]
+    solution.value_P[problem_P] = state.value_P[leaving_P]
+    solution.grad_norm_P[problem_P] = norm_P
+    solution.n_iter_P[problem_P] = iteration
+    solution.converged_P[problem_P] = norm_P <= tol
+    staying = torch.nonzero(~leaving_P)[:, 0]
+    if not len(staying):
+        state.problem_P = staying
+        return objective
+    rest, rows = objective.select(staying)
+    state.keep(staying, rows)
+    return rest
+
+
+def _direction(objective: SoftmaxObjective, state: _State, spectrum_D: Tensor, iteration: int) -> Tensor:
+    """The L-BFGS direction (C, D), its recursion run for all problems in step."""
+    newest_first = [(iteration - back) % MEMORY for back in range(1, min(iteration, MEMORY) + 1)]
+    floor = torch.finfo(spectrum_D.dtype).eps
+    curvature_C = objective.curvature(state.residual_CN)
+    hessian_CD = torch.addcmul(objective.ridge_CD + floor, curvature_C[:, None], spectrum_D)
+    q_CD = state.gradient_CD.clone()
+    along_P: dict[int, Tensor] = {}
+    for pair in newest_first:
+        along_P[pair] = objective.dot(state.s_MCD[pair], q_CD) * state.rho_MP[pair]
+        q_CD.addcmul_(objective.spread(along_P[pair]), state.y_MCD[pair], value=-1)
+    q_CD /= hessian_CD
+    if newest_first:
+        y_CD, rho_P = state.y_MCD[newest_first[0]], state.rho_MP[newest_first[0]]
+        scale_P = 1 / (rho_P * objective.dot(y_CD, y_CD / hessian_CD))
+        q_CD *= objective.spread(torch.where(rho_P > 0, scale_P, 1))
+    for pair in reversed(newest_first):
+        back_P = objective.dot(state.y_MCD[pair], q_CD) * state.rho_MP[pair]
+        q_CD.addcmul_(objective.spread(along_P[pair] - back_P), state.s_MCD[pair])
+    return q_CD.neg_()
+
+
+def _step(objective: SoftmaxObjective, state: _State, direction_CD: Tensor, iteration: int) -> None:
+    """Go along `direction_CD`, each problem as far as its own line search says, and remember the curvature met."""
+    slope_P = objective.dot(direction_CD, state.gradient_CD)
+    length_P = _search(objective, state, direction_CD, slope_P)
+    step_CD = objective.spread(length_P) * direction_CD
+    state.w_CD += step_CD
+    gradient_CD = objective.gradient(state.residual_CN, state.w_CD)
+    change_CD = gradient_CD - state.gradient_CD
+    state.gradient_CD = gradient_CD
+    pair = iteration % MEMORY
+    state.s_MCD[pair], state.y_MCD[pair] = step_CD, change_CD
+    curved_P = objective.dot(step_CD, change_CD)
+    enough_P = torch.finfo(curved_P.dtype).eps * length_P * slope_P.abs()
+    state.rho_MP[pair] = torch.where(curved_P > enough_P, 1 / curved_P, 0)
+    moved_P = length_P > 0
+    state.rho_MP *= moved_P  # a problem that found no step starts its memory anew
+    state.stalled_P = torch.where(moved_P, 0, state.stalled_P + 1)
+
+
+def _search(objective: SoftmaxObjective, state: _State, direction_CD: Tensor, slope_P: Tensor) -> Tensor:
+    """Step lengths (P,); 0 where there is none. Moves logits, residual and value of `state` to the new points.
+
+    The slope rises along the line, the objective being convex, so its zero is bracketed and sought by secants.
+    """
+    along_CN = objective.logits(direction_CD)
+    length_P = torch.ones_like(slope_P)
+    low_P, high_P = torch.zeros_like(slope_P), torch.full_like(slope_P, torch.inf)
+    slope_low_P, slope_high_P = slope_P.clone(), torch.full_like(slope_P, torch.inf)
+    before = state.logits_CN, state.residual_CN, state.value_P
+    slack_P = 10 * torch.finfo(slope_P.dtype).eps * before[2].abs()
+    pending, rows = torch.arange(len(slope_P), device=slope_P.device), state.row_C.new_tensor(range(len(direction_CD)))
+    part = objective
+    for trial in range(MOST_TRIALS):
+        first = trial == 0
+        far_C1 = part.spread(length_P[pending])
+        toward_CN, toward_CD = (along_CN, direction_CD) if first else (along_CN[rows], direction_CD[rows])
+        w_CD = torch.addcmul(state.w_CD if first else state.w_CD[rows], far_C1, toward_CD)
+        logits_CN = torch.addcmul(before[0] if first else before[0][rows], far_C1, toward_CN)
+        value_P, residual_CN = part.evaluate(logits_CN, w_CD)
+        reached_P = part.dot(residual_CN, toward_CN) + part.dot(part.ridge_CD * w_CD, toward_CD)
+        reached_P = torch.where(torch.isfinite(value_P), reached_P, torch.inf)
+        if first:
+            state.logits_CN, state.residual_CN, state.value_P = logits_CN, residual_CN, value_P
+        else:
+            state.logits_CN[rows], state.residual_CN[rows], state.value_P[pending] = logits_CN, residual_CN, value_P
+        fell_P = (reached_P <= 0) | (value_P <= (before[2] + slack_P)[pending])
+        good_P = (reached_P.abs() <= SLOPE_LEFT * slope_P[pending].abs()) & fell_P & (slope_P[pending] < 0)
+        if bool(good_P.all()):
+            return length_P
+        left = torch.nonzero(~good_P)[:, 0]
+        pending, reached_P = pending[left], reached_P[left]
+        part, rows = objective.select(pending)
+        beyond_P = reached_P > 0
+        tried_P = length_P[pending]
+        high_P[pending] = torch.where(beyond_P, tried_P, high_P[pending])
+        slope_high_P[pending] = torch.where(beyond_P, reached_P, slope_high_P[pending])
+        low_P[pending] = torch.where(beyond_P, low_P[pending], tried_P)
+        slope_low_P[pending] = torch.where(beyond_P, slope_low_P[pending], reached_P)
+        length_P[pending] = _next(
+            low_P[pending], high_P[pending], slope_low_P[pending], slope_high_P[pending], slope_P[pending]
+        )
+    length_P[pending] = 0
+    state.logits_CN[rows], state.residual_CN[rows] = before[0][rows], before[1][rows]
+    state.value_P[pending] = before[2][pending]
+    return length_P
+
+
+def _next(low_P: Tensor, high_P: Tensor, slope_low_P: Tensor, slope_high_P: Tensor, slope_P: Tensor) -> Tensor:
+    """The next length: a secant step inside the bracket, or beyond `low_P` while there is no upper end."""
+    ahead_P = low_P * (slope_P / (slope_P - slope_low_P)).clamp(2, 10)  # where slopes from 0 to low meet zero
+    width_P = high_P - low_P
+    inside_P = low_P + width_P * (slope_low_P / (slope_low_P - slope_high_P)).clamp(0.1, 0.9)
+    return torch.where(torch.isinf(high_P), ahead_P.nan_to_num(1), inside_P)
