@@ -12,6 +12,8 @@ from PIL import Image
 
 from commandline import InputError
 from taxonomy import Taxonomy, load_images
+from taxonomy.columns import Columns
+from taxonomy.hub import list_hub
 
 datasets = pytest.importorskip("datasets")
 
@@ -107,6 +109,19 @@ def test_images_by_path_are_read_only_from_inside(tmp_path: Path) -> None:
     ):
         load_images(saved, TREE)
     assert load_images(saved, TREE, root=tmp_path / "photos").read(2) == png(2)
+
+
+def test_a_hub_repository_of_parquet_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`load_dataset` takes a local copy of a repository as it takes its name on the Hub."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    data = tmp_path / "repository" / "data"
+    data.mkdir(parents=True)
+    table(0, 6).to_parquet(str(data / "train-00000-of-00001.parquet"))
+    table(6, 3).to_parquet(str(data / "validation-00000-of-00001.parquet"))
+    listing = list_hub(str(tmp_path / "repository"), None, Columns(), True)
+    assert listing.splits == ("train",) * 6 + ("validation",) * 3
+    assert listing.labels == NAMES * 3
+    assert [listing.reader(row) for row in range(9)] == [png(shade) for shade in range(9)]
 
 
 def test_bad_directories_are_one_clear_error(tmp_path: Path) -> None:

@@ -197,6 +197,13 @@ def test_splits(folder: Path, options: dict[str, Any], sides: dict[str, int]) ->
     assert options["split"].replace("-", "") in images.split_source.replace("-", "")
 
 
+def test_leaf_disjoint_fractions_are_shares_of_the_leaves(tmp_path: Path, write_images: Any) -> None:
+    write_images(tmp_path, *(f"family/species {number}/{k}.jpg" for number in range(8) for k in range(2)))
+    images = load_images(tmp_path, split="leaf-disjoint", fractions=(0.5, 0.25, 0.25))
+    assert Counter(images.split.tolist()) == {"train": 8, "validation": 4, "test": 4}
+    assert all(len(set(images.split[images.leaf == leaf])) == 1 for leaf in range(8))
+
+
 def test_ids_from_a_column(folder: Path) -> None:
     rows = [{**row, "number": 1000 + index} for index, row in enumerate(ROWS)]
     images = load_images(write_csv(folder / "birds.csv", rows), TREE, id_column="number")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from commandline import InputError
@@ -42,6 +42,8 @@ def test_normal_forms(label: str, form: str) -> None:
 
 
 @given(st.text(alphabet=st.one_of(st.characters(), st.sampled_from("0123456789._-' sS\u2019\u0130\u00df"))))
+@example("'1.a")
+@example("1.-1.a")
 def test_normalising_twice_changes_nothing(label: str) -> None:
     assert normalise(normalise(label)) == normalise(label)
     assert normalise(f"_{label}- ") == normalise(label)

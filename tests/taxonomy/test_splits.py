@@ -78,6 +78,10 @@ def test_seeds_differ() -> None:
     splits = [stratified(ids, leaf, seed=seed) for seed in (0, 0, 1)]
     assert (splits[0] == splits[1]).all()
     assert 40 < (splits[0] != splits[2]).sum() < 160
+    tree = Taxonomy.from_paths([("family", f"species {number}") for number in range(200)])
+    sides = [leaf_disjoint(tree, np.arange(200), seed=seed) for seed in (0, 0, 1)]
+    assert (sides[0] == sides[1]).all()
+    assert 60 < (sides[0] != sides[2]).sum() < 140
 
 
 @given(labelled(), st.floats(0.01, 0.99), st.booleans(), st.data())
