@@ -19,20 +19,25 @@ Pool = Literal["mean", "last", "max", "cls", "tokens"]
 
 @dataclass(frozen=True)
 class Ownership:
-    """What a batch says of its samples, from which the rows of any tensor are divided among them."""
+    """What a batch says of its samples, from which the rows of any tensor are divided among them.
 
-    n_samples: int
-    positions: Tensor
-    """bool (sample, token): the LLM's positions that are read (visual ones, or a prompt's text)."""
-    tiles: tuple[int, ...] | None
+    Worked out once a batch: no site's rows wait for the device to answer.
+    """
+
+    tokens: tuple[int, ...]
+    """Positions of the LLM's sequence that are read (visual ones, or a prompt's text), per sample."""
+    index: Tensor
+    """Those positions in (sample x token), flattened: int64 (row,)."""
+    tiles: tuple[int, ...] | None = None
     """Images per sample that are not padding (all zero), where pixels come as (sample, image, ...)."""
-    tile_slots: int
+    tile_slots: int = 1
     """Images per sample, padding included."""
 
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        """Positions read, per sample."""
-        return tuple(self.positions.sum(1).tolist())
+    @classmethod
+    def of(cls, positions: Tensor, tiles: tuple[int, ...] | None = None, tile_slots: int = 1) -> Ownership:
+        """From a mask, bool (sample, token)."""
+        index = positions.flatten().nonzero().flatten()
+        return cls(tuple(positions.sum(1).tolist()), index, tiles, tile_slots)
 
 
 def ownership(inputs: Mapping[str, Any], sites: SiteMap) -> Ownership:
@@ -50,13 +55,13 @@ def ownership(inputs: Mapping[str, Any], sites: SiteMap) -> Ownership:
     stacks = [inputs[name] for name in pixel_names(inputs) if inputs[name].ndim == 5]
     stacks = [value for value in stacks if value.shape[0] == n_samples]
     tiles = tuple(stacks[0].flatten(2).any(-1).sum(1).tolist()) if stacks else None
-    return Ownership(n_samples, positions, tiles, stacks[0].shape[1] if stacks else 1)
+    return Ownership.of(positions, tiles, stacks[0].shape[1] if stacks else 1)
 
 
 def sample_rows(site: Site, value: Tensor, owner: Ownership) -> tuple[Tensor, tuple[int, ...]]:
     """A site's rows in the order of the samples, (row, feature), and how many belong to each sample.
 
-    A text-side tensor is (sample, token, feature) and is read at `owner.positions`. A vision tensor may have a sample
+    A text-side tensor is (sample, token, feature) and is read at `owner.index`. A vision tensor may have a sample
     axis, an axis of images or tiles over the whole batch, or all patches of the batch in one sequence: samples follow
     each other in all three, and each one's share follows from its tiles, or is in proportion to its visual tokens.
 
@@ -64,17 +69,17 @@ def sample_rows(site: Site, value: Tensor, owner: Ownership) -> tuple[Tensor, tu
         InputError: the rows do not divide among the samples.
     """
     if site.stage != "encoder":
-        return value[owner.positions], owner.tokens
+        return rearrange(value, "sample token feature -> (sample token) feature")[owner.index], owner.tokens
     rows = rearrange(value, "... feature -> (...) feature")
-    units = value.shape[0]
+    n_samples, units = len(owner.tokens), value.shape[0]
     per_unit = len(rows) // units
-    if owner.tiles is not None and units == owner.n_samples * owner.tile_slots != sum(owner.tiles):
+    if owner.tiles is not None and units == n_samples * owner.tile_slots != sum(owner.tiles):
         kept = [slot < real for real in owner.tiles for slot in range(owner.tile_slots)]
         rows = rearrange(value[torch.tensor(kept, device=value.device)], "... feature -> (...) feature")
         return rows, tuple(real * per_unit for real in owner.tiles)
     if owner.tiles is not None and units == sum(owner.tiles):
         return rows, tuple(real * per_unit for real in owner.tiles)
-    if units == owner.n_samples and value.ndim >= 3:
+    if units == n_samples and value.ndim >= 3:
         return rows, (per_unit,) * units
     total = sum(owner.tokens)
     if any(len(rows) * tokens % total for tokens in owner.tokens):

@@ -142,4 +142,4 @@ def _batches(
         ids = padded([prompt.ids for prompt in batch])
         mask = padded([[1] * len(prompt.ids) for prompt in batch])
         read = padded([prompt.name if pool == "name" else prompt.own for prompt in batch]).bool()
-        yield {"input_ids": ids, "attention_mask": mask}, Ownership(len(batch), read, None, 1)
+        yield {"input_ids": ids, "attention_mask": mask}, Ownership.of(read)
