@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,10 +77,9 @@ def missing_files(root: Path, paths: Sequence[str]) -> tuple[int, ...]:
         if entry is not None and not entry.is_symlink():
             found = entry.is_file(follow_symlinks=False)
         else:  # a link, or a name the file system spells otherwise (case, accents)
-            file = root / path
-            found = file.is_file()
+            found = _is(Path.is_file, root / path)
             if found:
-                _check_inside(root, file, f"the image {path!r}")
+                _check_inside(root, root / path, f"the image {path!r}")
         if not found:
             missing.append(row)
     return tuple(missing)
@@ -88,11 +87,19 @@ def missing_files(root: Path, paths: Sequence[str]) -> tuple[int, ...]:
 
 def _entries(root: Path, above: str) -> dict[str, os.DirEntry[str]]:
     folder = root / above
-    if not folder.is_dir():
+    if not _is(Path.is_dir, folder):
         return {}
     _check_inside(root, folder, f"the folder {above!r}")
     with os.scandir(folder) as entries:
         return {entry.name: entry for entry in entries}
+
+
+def _is(test: Callable[[Path], bool], path: Path) -> bool:
+    """`Path.is_file` or `is_dir`, False too for a name no file can have (longer than the system allows)."""
+    try:
+        return test(path)
+    except OSError:
+        return False
 
 
 def _check_inside(root: Path, path: Path, what: str) -> None:

@@ -128,7 +128,7 @@ def find_listing(
         if tables.kind(path) is None:
             raise InputError(f"{path} is not a manifest; it should be one of {', '.join(tables.SUFFIXES)}")
         return list_manifest(path, root, columns, taxonomy is not None)
-    if path.is_dir():
+    if path.is_dir() and dataset.strip():
         return _list_directory(path, taxonomy, root, columns)
     if HUB_ID.fullmatch(dataset) and not path.parent.is_dir():
         from taxonomy.hub import list_hub

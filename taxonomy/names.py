@@ -103,8 +103,8 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def listed(names: Iterable[str], most: int = 5) -> str:
-    """`'a', 'b', ... and 7 more`: names quoted for an error message."""
-    names = list(names)
+def listed(names: Iterable[str], most: int = 5, width: int = 200) -> str:
+    """`'a', 'b', ... and 7 more`: names quoted for an error message, cut after `width` characters."""
+    names = [name if len(name) <= width else f"{name[:width]}..." for name in names]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(repr(name) for name in names[:most]) + more

@@ -225,6 +225,7 @@ def changed(row: int, **cells: Any) -> list[dict[str, Any]]:
             {},
             r"1 of 12 images are not under .*'photos/absent\.jpg'.*missing=keep",
         ),
+        (changed(1, image=f"{'x' * 5000}.jpg"), {}, r"1 of 12 images are not under .*x{200}\.\.\.'; "),
         (changed(1, image="photos"), {}, "1 of 12 images are not under"),
         (changed(1, image="../x.jpg"), {}, r"row 2: the image path '\.\./x\.jpg' leaves the root"),
         (changed(1, image="photos/../../x.jpg"), {}, "row 2: .* leaves the root"),
@@ -347,8 +348,9 @@ def test_a_folder_with_metadata_is_a_manifest(folder: Path) -> None:
 def test_what_does_not_exist_is_said_with_what_might_be_meant() -> None:
     with pytest.raises(InputError, match=r"'cub20' does not exist.*did you mean cub200"):
         load_images("cub20")
-    with pytest.raises(InputError, match="written owner/name"):
-        load_images("nothing like it")
+    for name in ("nothing like it", "", "no/such/file.csv"):
+        with pytest.raises(InputError, match=r"does not exist.* written owner/name"):
+            load_images(name)
     with pytest.raises(InputError, match="the Hugging Face dataset 'nobody/nothing' cannot be loaded: "):
         load_images("nobody/nothing", TREE)
 

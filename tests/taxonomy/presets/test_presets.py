@@ -203,7 +203,7 @@ def test_imagenet_flat_with_the_devkit(imagenet: Path, write_images: Any) -> Non
     rows = [(number + 1, wnid, words, "-", 0) for number, (wnid, words) in enumerate(reversed(SYNSETS.items()))]
     devkit = imagenet / "ILSVRC2012_devkit_t12" / "data"
     devkit.mkdir(parents=True)
-    savemat(devkit / "meta.mat", {"synsets": np.array([*rows, (1001, "n00001740", "entity", "-", 4)], dtype=fields)})
+    savemat(devkit / "meta.mat", {"synsets": np.array([*rows, (1001, "n00001740", "tench", "-", 4)], dtype=fields)})
     write_images(imagenet / "val", *(f"ILSVRC2012_val_{row + 1:08d}.JPEG" for row in range(8)))
     lines(devkit / "ILSVRC2012_validation_ground_truth.txt", *(str(row // 2 + 1) for row in range(8)))
     check_imagenet({"train": 3, "test": 3})
