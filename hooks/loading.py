@@ -142,7 +142,7 @@ def load_processor(
     none of that, so here such a processor is assembled without its video half.
     """
     from transformers import AutoImageProcessor, AutoTokenizer
-    from transformers.utils import is_torchvision_available
+    from transformers.utils.import_utils import is_torchvision_available
 
     if image_backend == "torchvision" and not is_torchvision_available():
         # transformers itself would go on with PIL and a warning.
