@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from commandline.errors import InputError
 
 INTERRUPTED = 130
+BROKEN_PIPE = 141
 
 
 class Config(BaseModel):
@@ -77,7 +79,13 @@ def main(
     epilog = f"Also: {', '.join(f'{prog} {other}' for other in others if other != default)}" if others else None
     config = parse(prog if name == default else f"{prog} {name}", commands[name], args, epilog)
     try:
-        return commands[name].run(config) or 0
+        status = commands[name].run(config) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; without this the interpreter complains once more as it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

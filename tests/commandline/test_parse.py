@@ -1,5 +1,9 @@
 """Commands: files, flags, wandb's argument forms, help and errors."""
 
+import shlex
+import subprocess
+import sys
+
 import pytest
 from pydantic import Field
 
@@ -105,3 +109,17 @@ def test_subcommand_by_name_and_unknown_command(capsys) -> None:
     assert main("p", commands, None, ["three"]) == 2
     assert seen == ["two"]
     assert "one, two" in capsys.readouterr().err
+
+
+def test_reader_that_leaves_early_is_no_error() -> None:
+    """`python -m taxonomy images --help | head -1` and the like."""
+    program = (
+        "import sys; from commandline import Command, Config, main\n"
+        "class C(Config):\n    'Print.'\n"
+        "def run(c):\n    for i in range(200_000): print(i)\n"
+        "sys.exit(main('p', {'work': Command(C, run)}, 'work', []))"
+    )
+    command = f"{sys.executable} -c {shlex.quote(program)} | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stdout == "0\n"
+    assert done.stderr == ""
