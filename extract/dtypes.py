@@ -13,6 +13,8 @@ STORED = {"bfloat16": "uint16", "float16": "float16", "float32": "float32"}
 """Logical dtype -> the dtype zarr holds. zarr has no bfloat16, so its sixteen bits are kept as an unsigned integer."""
 
 BFLOAT16_NAN = 0xFFFF
+IN_CACHE = 1 << 20
+"""Bytes that stay in a core's cache between two passes over them."""
 
 
 def fill_value(logical_dtype: str) -> int | float:
@@ -25,6 +27,19 @@ def to_stored(values: Tensor, logical_dtype: str) -> Tensor:
     import torch
 
     return values.to(getattr(torch, logical_dtype))
+
+
+def finite_rows(values: Tensor) -> np.ndarray:
+    """Which rows of (row, feature) hold neither NaN nor infinity: bool (row,).
+
+    A row's sum is finite if it has neither, unless it overflows; only rows whose sum is not are looked at one by one.
+    """
+    import torch
+
+    finite = values.sum(dim=1, dtype=torch.float32).isfinite().cpu()
+    suspects = (~finite).nonzero().flatten()
+    finite[suspects] = values[suspects.to(values.device)].isfinite().all(dim=1).cpu()
+    return finite.numpy()
 
 
 def bits(values: Tensor) -> np.ndarray:
@@ -41,10 +56,13 @@ def decode(stored: np.ndarray, logical_dtype: str, out: np.ndarray | None = None
     A bfloat16 is the upper half of a float32, so decoding is a shift; no library is needed to read a store.
     """
     out = np.empty(stored.shape, np.float32) if out is None else out
-    if logical_dtype == "bfloat16":
-        words = out.view(np.uint32)
-        words[...] = stored
-        words <<= 16
-    else:
+    if logical_dtype != "bfloat16":
         out[...] = stored
+        return out
+    words = out.view(np.uint32)
+    block = max(1, IN_CACHE // max(1, words[:1].nbytes))
+    for start in range(0, len(words), block):  # widening and shifting a whole chunk would fetch it from memory twice
+        part = words[start : start + block]
+        part[...] = stored[start : start + block]
+        part <<= 16
     return out

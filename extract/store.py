@@ -27,12 +27,15 @@ import numpy as np
 import zarr
 
 from commandline import InputError
+from extract.chunks import chunk_file, read_chunk
 from extract.dtypes import STORED, decode, fill_value
 
 if TYPE_CHECKING:
     from taxonomy import Taxonomy
 
 SCHEMA_VERSION = 1
+FLAT: Any = {"name": "default", "separator": "."}
+"""Chunks are files `c.<layer>.<unit>.0` beside their array's zarr.json, instead of a folder for each."""
 PENDING = "pending"
 OK = "ok"
 
@@ -64,6 +67,10 @@ class SiteInfo:
     logical_dtype: str
     array: str
     index: int | None
+
+    def chunk(self, unit: int) -> tuple[int, ...]:
+        """The place in its array's grid of chunks of the site's `unit`-th chunk of rows."""
+        return (unit, 0) if self.index is None else (self.index, unit, 0)
 
 
 @dataclass(frozen=True)
@@ -211,14 +218,39 @@ class Store:
         wanted = np.arange(len(self)) if rows is None else np.arange(len(self))[rows]
         out = np.empty((len(wanted), site.width), np.float32)
         unit_of = wanted // self.chunk_rows
+        buffer = np.empty((min(self.chunk_rows, len(self)), site.width), array.dtype)
         for unit in np.unique(unit_of):
-            start, stop = unit * self.chunk_rows, min((unit + 1) * self.chunk_rows, len(self))
-            chunk = np.asarray(array[start:stop] if site.index is None else array[site.index, start:stop])
+            chunk = self.read_unit(name, int(unit), buffer)
             if rows is None:
-                decode(chunk, site.logical_dtype, out[start:stop])
+                start = unit * self.chunk_rows
+                decode(chunk, site.logical_dtype, out[start : start + len(chunk)])
             else:
                 here = np.flatnonzero(unit_of == unit)
-                out[here] = decode(chunk[wanted[here] - start], site.logical_dtype)
+                out[here] = decode(chunk[wanted[here] % self.chunk_rows], site.logical_dtype)
+        return out
+
+    def bits(self, name: str) -> np.ndarray:
+        """A site's stored numbers, (sample, feature), as zarr gives them: uint16 bits where its dtype is bfloat16."""
+        site = self.site(name)
+        out = np.empty((len(self), site.width), self.arrays[site.array].dtype)
+        for unit, rows in enumerate(units(len(self), self.chunk_rows)):
+            self.read_unit(name, unit, out[rows.start : rows.stop])
+        return out
+
+    def read_unit(self, name: str, unit: int, buffer: np.ndarray | None = None) -> np.ndarray:
+        """The stored numbers (bfloat16 as bits) of a site's `unit`-th chunk, (row, feature), NaN where never written.
+
+        `buffer` is filled if given, (chunk_rows, feature) of the array's dtype; the result is a view of it. Raises
+        InputError for a chunk that is cut short.
+        """
+        site = self.site(name)
+        array = self.arrays[site.array]
+        count = min(self.chunk_rows, len(self) - unit * self.chunk_rows)
+        out = np.empty((count, site.width), array.dtype) if buffer is None else buffer[:count]
+        try:
+            read_chunk(chunk_file(self.path, array, *site.chunk(unit)), out)
+        except FileNotFoundError:
+            out[...] = array.fill_value
         return out
 
 
@@ -282,6 +314,7 @@ def _create_array(group: zarr.Group, array: str, infos: list[SiteInfo], n: int, 
         array,
         shape=(len(infos), n, width) if layered else (n, width),
         chunks=(1, rows, width) if layered else (rows, width),
+        chunk_key_encoding=FLAT,
         dtype=STORED[infos[0].logical_dtype],
         fill_value=fill_value(infos[0].logical_dtype),
         compressors=None,
@@ -304,6 +337,7 @@ def _create_samples(group: zarr.Group, table: Mapping[str, Any], n: int, chunk_r
             name,
             shape=(n,),
             chunks=(min(chunk_rows, n) if values is None else n,),
+            chunk_key_encoding=FLAT,
             dtype="int32" if name == "leaf" else str,
             fill_value=-1 if name == "leaf" else PENDING if name == "status" else "",
             compressors=None,

@@ -63,11 +63,7 @@ def check_units(store: Store) -> Iterator[str]:
             continue
         ok = status[unit.start : unit.stop] == OK
         for site in store.sites.values():
-            array = store.arrays[site.array]
-            chunk: Any = (
-                array[unit.start : unit.stop] if site.index is None else array[site.index, unit.start : unit.stop]
-            )
-            values = decode(np.asarray(chunk), site.logical_dtype)
+            values = decode(store.read_unit(site.name, unit.start // store.chunk_rows), site.logical_dtype)
             for row in np.flatnonzero(ok & ~np.isfinite(values).all(axis=1)):
                 yield f"{site.name}: sample {store.samples.id[unit[row]]!r} is ok but holds NaN or infinity"
             for row in np.flatnonzero(~ok & ~np.isnan(values).all(axis=1)):

@@ -2,7 +2,7 @@
 
 A flush unit is one chunk of rows across every site. Its order on disk is the protocol:
 
-1. the chunks of every site (each a temporary file renamed into place, by zarr),
+1. the chunks of every site, each a temporary file renamed into place,
 2. the chunk of `sample/sha256`,
 3. the chunk of `sample/status`: the commit marker. A chunk of statuses exists, and has no "pending" in it, only when
    everything before it is in place.
@@ -17,13 +17,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from commandline import InputError
-from extract.dtypes import bits, fill_value, to_stored
+from extract.chunks import chunk_bytes, chunk_file, write_chunk, write_strings
+from extract.dtypes import bits, fill_value, finite_rows, to_stored
 from extract.store import OK, PENDING, Store, read_samples, units
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ class Writer:
             name: np.full((*array.shape[:-2], *array.chunks[-2:]), array.fill_value, array.dtype)
             for name, array in store.arrays.items()
         }
+        self._rows_per_chunk = min(store.chunk_rows, len(store))
+        columns = {name: store.group[name] for name in ("sample/sha256", "sample/status")}
+        self._arrays: dict[str, Any] = {**store.arrays, **columns}
         self._filled = {name: np.zeros(store.chunk_rows, bool) for name in store.sites}
 
     def put(self, unit: range, rows: Sequence[int], values: Mapping[str, Tensor]) -> dict[int, str]:
@@ -59,7 +62,7 @@ class Writer:
         for name, tensor in values.items():
             site = self.store.sites[name]
             stored = to_stored(tensor, site.logical_dtype)
-            for row in np.asarray(rows)[~stored.isfinite().all(dim=1).cpu().numpy()]:
+            for row in np.asarray(rows)[~finite_rows(stored)]:
                 broken.setdefault(int(row), name)
             self._rows(name)[at] = bits(stored)
             self._filled[name][at] = True
@@ -78,12 +81,14 @@ class Writer:
             if not filled[: len(unit)][ok].all():
                 raise ValueError(f"unit {unit}: rows marked ok were never put at {name}")
             self._rows(name)[: len(unit)][~ok] = fill_value(self.store.sites[name].logical_dtype)
+            self._rows(name)[len(unit) :] = fill_value(self.store.sites[name].logical_dtype)
             filled[:] = False
+        position = unit.start // self.store.chunk_rows
         try:
-            for array, buffer in self._buffers.items():
-                self.store.arrays[array][..., unit.start : unit.stop, :] = buffer[..., : len(unit), :]
-            self._column("sha256")[unit.start : unit.stop] = np.array(sha256, object)
-            self._column("status")[unit.start : unit.stop] = np.array(status, object)
+            for name, site in self.store.sites.items():
+                write_chunk(self._file(site.array, *site.chunk(position)), self._rows(name))
+            for column, strings in (("sha256", sha256), ("status", status)):
+                write_strings(self._file(f"sample/{column}", position), strings, self._rows_per_chunk)
         except OSError as error:
             raise _explain(error, self.store) from error
 
@@ -92,8 +97,8 @@ class Writer:
         buffer = self._buffers[site.array]
         return buffer if site.index is None else buffer[site.index]
 
-    def _column(self, name: str) -> zarr.Array:
-        return self.store.group[f"sample/{name}"]  # pyright: ignore[reportReturnType]
+    def _file(self, array: str, *chunk: int) -> str:
+        return chunk_file(self.store.path, self._arrays[array], *chunk)
 
 
 def committed_units(store: Store) -> set[range]:
@@ -111,10 +116,8 @@ def damaged_chunks(store: Store, unit: range) -> list[str]:
     problems = []
     for site in store.sites.values():
         array = store.arrays[site.array]
-        position = unit.start // store.chunk_rows
-        coordinates = (position, 0) if site.index is None else (site.index, position, 0)
-        file = store.path / site.array / array.metadata.encode_chunk_key(coordinates)
-        expected = int(np.prod(array.chunks)) * array.dtype.itemsize
+        file = Path(chunk_file(store.path, array, *site.chunk(unit.start // store.chunk_rows)))
+        expected = chunk_bytes(array)
         if not file.is_file():
             problems.append(f"{site.name}: {file.relative_to(store.path)} is missing")
         elif file.stat().st_size != expected:
@@ -124,7 +127,7 @@ def damaged_chunks(store: Store, unit: range) -> list[str]:
 
 
 def remove_partial_files(path: Path) -> int:
-    """Delete zarr's temporary files left by a killed process; returns how many there were."""
+    """Delete the temporary files left by a killed process; returns how many there were."""
     partial = list(path.rglob("*.partial"))
     for file in partial:
         file.unlink(missing_ok=True)

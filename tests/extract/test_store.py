@@ -126,6 +126,7 @@ def test_xarray_alone_reads_it_without_a_warning(tmp_path: Path) -> None:
         tree = xarray.open_datatree(tmp_path / "s.zarr", engine="zarr", consolidated=False)
     assert opened["llm"].dims == ("llm_layer", "sample", "llm_feature")
     assert same["llm"].sel(llm_layer="llm.final").dtype == np.uint16
+    np.testing.assert_array_equal(same["llm"].sel(llm_layer="llm.1").values, store.bits("llm.1"))
     words = same["llm"].sel(llm_layer="llm.1").values
     np.testing.assert_array_equal((words.astype(np.uint32) << 16).view(np.float32), store.matrix("llm.1"))
     assert list(table["status"].values) == ["ok"] * 10

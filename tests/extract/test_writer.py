@@ -10,7 +10,8 @@ import zarr
 from zarr.storage import LocalStore
 
 from commandline import InputError
-from extract import Store
+from extract import Store, chunks
+from extract.chunks import write_file
 from extract.lock import lock
 from extract.writer import Writer, committed_units, damaged_chunks
 from tests.extract.test_store import SITES, create, fill, values
@@ -47,19 +48,31 @@ def crash_at_write(path: Path, number: int, before: bool) -> None:
     """
 
     def child() -> None:
-        original, count = LocalStore.set, 0
+        count = 0
 
-        async def dying(self, *args, **kwargs):
+        def fatal() -> bool:
             nonlocal count
             count += 1
-            mine = count  # several are under way at once
-            if mine == number and before:
+            return count == number
+
+        def dying(file: str, data: memoryview) -> None:
+            mine = fatal()
+            if mine and before:
                 os._exit(9)
-            await original(self, *args, **kwargs)
-            if mine == number:
+            write_file(file, data)
+            if mine:
                 os._exit(9)
 
-        LocalStore.set = dying  # type: ignore[method-assign]
+        async def dying_zarr(self, *args, **kwargs) -> None:
+            mine = fatal()  # several are under way at once
+            if mine and before:
+                os._exit(9)
+            await zarr_set(self, *args, **kwargs)
+            if mine:
+                os._exit(9)
+
+        zarr_set, LocalStore.set = LocalStore.set, dying_zarr  # type: ignore[method-assign]
+        chunks.write_file = dying
         go_on(path)
         os._exit(0)
 
@@ -108,18 +121,17 @@ def test_many_crashes_in_one_extraction(tmp_path: Path) -> None:
 def test_statuses_are_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = create(tmp_path / "s.zarr")
     order: list[str] = []
-    original = LocalStore.set
 
-    async def noting(self, key, *args, **kwargs):
-        await original(self, key, *args, **kwargs)
-        order.append(key)
+    def noting(file: str, data: memoryview) -> None:
+        write_file(file, data)
+        order.append(str(Path(file).relative_to(store.path)))
 
-    monkeypatch.setattr(LocalStore, "set", noting)
+    monkeypatch.setattr(chunks, "write_file", noting)
     fill(store, values(store))
     for unit in range(3):
-        marker = order.index(f"sample/status/c/{unit}")
-        assert order.index(f"sample/sha256/c/{unit}") < marker
-        data = [place for place, key in enumerate(order) if "/c/" in key and key.endswith(f"/{unit}/0")]
+        marker = order.index(f"sample/status/c.{unit}")
+        assert order.index(f"sample/sha256/c.{unit}") < marker
+        data = [place for place, key in enumerate(order) if "/c." in key and key.endswith(f".{unit}.0")]
         assert len(data) == len(SITES)
         assert max(data) < marker
 
@@ -128,12 +140,12 @@ def test_a_short_or_missing_chunk_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "s.zarr"
     go_on(path)
     expected = contents(path)
-    chunk = path / "llm" / "c" / "1" / "1" / "0"
+    chunk = path / "llm" / "c.1.1.0"
     chunk.write_bytes(chunk.read_bytes()[:-2])
-    (path / "projector" / "c" / "2" / "0").unlink()
+    (path / "projector" / "c.2.0").unlink()
     store = Store.open(path)
-    assert damaged_chunks(store, range(4, 8)) == ["llm.1: llm/c/1/1/0 has 62 bytes instead of 64"]
-    assert damaged_chunks(store, range(8, 10)) == ["projector: projector/c/2/0 is missing"]
+    assert damaged_chunks(store, range(4, 8)) == ["llm.1: llm/c.1.1.0 has 62 bytes instead of 64"]
+    assert damaged_chunks(store, range(8, 10)) == ["projector: projector/c.2.0 is missing"]
     assert committed_units(store) == {range(4)}
     go_on(path)
     assert contents(path) == expected
