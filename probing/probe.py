@@ -56,7 +56,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit on features (sample, feature) and labels (sample,). Raises ValueError, for one class too."""
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])  # pyright: ignore[reportArgumentType]
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
@@ -93,5 +93,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
     def _logits(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
-        features = np.asarray(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        features = np.asarray(
+            validate_data(self, X, dtype=[np.float64, np.float32], reset=False)  # pyright: ignore[reportArgumentType]
+        )
         return linear_logits(features, self.coef_, self.intercept_)

@@ -1,0 +1,76 @@
+"""Intervals by drawing whole leaves: images of one species succeed and fail together.
+
+One set of draws serves every statistic of every site, so differences between sites are paired. A draw is a weight per
+leaf (how often it was drawn); a statistic is a ratio of weighted sums, so all draws are one matmul.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from taxonomy.metrics import Interval, wilson
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class LeafBootstrap:
+    """`draws` resamples of the leaves of some samples. Build it with `LeafBootstrap.of`."""
+
+    group: np.ndarray
+    """int (sample,): the leaf of each sample, renumbered from 0."""
+    weights: np.ndarray
+    """float32 (draw, leaf): how often each leaf was drawn."""
+
+    @classmethod
+    def of(cls, leaf: np.ndarray, draws: int, seed: int) -> LeafBootstrap:
+        """`leaf` is (sample,), any labels. The same leaves, draws and seed give the same weights."""
+        names, group = np.unique(leaf, return_inverse=True)
+        rng = np.random.default_rng(seed)
+        weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+        return cls(group, weights.astype(np.float32))
+
+    @property
+    def leaves(self) -> int:
+        """How many leaves are drawn from."""
+        return self.weights.shape[1]
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """The mean of each column of `values` (sample, statistic) in each draw: float64 (draw, statistic).
+
+        NaN marks samples that do not count for a statistic; a draw without any that do is NaN.
+        """
+        sums, sizes = self._sums(values)
+        with np.errstate(invalid="ignore"):
+            return (self.weights @ sums) / (self.weights @ sizes)
+
+    def interval(self, values: np.ndarray) -> Interval:
+        """Percentile interval of the mean of `values` (sample,), NaN where a sample does not count.
+
+        Where all leaves agree no draw can differ, and Wilson's interval is given for as many trials as there are
+        leaves, provided the values are shares.
+        """
+        sums, sizes = self._sums(values[:, None])
+        counted = sizes[:, 0] > 0
+        if not counted.any():
+            return float("nan"), float("nan")
+        means = sums[counted, 0] / sizes[counted, 0]
+        if np.ptp(means) < 1e-12 and 0 <= means[0] <= 1:
+            return wilson(float(means[0]), int(counted.sum()), CONFIDENCE)
+        return percentiles(self.means(values[:, None])[:, 0])
+
+    def _sums(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Per leaf: the sums of the values that count, and how many do; float64 (leaf, statistic) each."""
+        counts = np.isfinite(values)
+        sums, sizes = np.zeros((self.leaves, values.shape[1])), np.zeros((self.leaves, values.shape[1]))
+        np.add.at(sums, self.group, np.where(counts, values, 0))
+        np.add.at(sizes, self.group, counts)
+        return sums, sizes
+
+
+def percentiles(draws: np.ndarray) -> Interval:
+    """The central 95 % of some draws; NaN draws do not count."""
+    low, high = np.nanquantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)

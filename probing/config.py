@@ -1,0 +1,54 @@
+"""The settings of `python -m probing`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from commandline import Config, Names
+
+DEFAULT_PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+
+
+class ProbeConfig(Config):
+    """Fit a linear probe for every level of the taxonomy at every site of a store, and say what each site holds.
+
+    The penalty is chosen on validation, the test split is read once, and every number comes with an interval and a
+    null. An earlier result is replaced only once the new one is whole.
+    """
+
+    store: str
+    """The store."""
+    sites: Names = None
+    """Sites or patterns (`encoder.*,llm.final`); all by default."""
+    levels: Names = None
+    """Levels of the taxonomy; all by default."""
+    penalties: list[PositiveFloat] = Field(default=list(DEFAULT_PENALTIES), min_length=1)
+    """The penalties to choose from, the same at every site; they weigh ||W||^2 / 2 on standardised features."""
+    select: Literal["log_loss", "accuracy"] = "log_loss"
+    """What is best on validation."""
+    split: Literal["image", "leaf"] = "image"
+    """image: the store's split. leaf: whole leaves held out, so parents are probed on leaves they never saw."""
+    validation_fraction: float = Field(default=0.2, gt=0, lt=1)
+    """How much of the training split becomes validation, where the store has none (of the leaves, with split leaf)."""
+    leaf_fraction: float = Field(default=0.5, gt=0, lt=1)
+    """How many of each parent's leaves are tested, with split leaf."""
+    refit: bool = True
+    """Fit again on train and validation together once the penalty is chosen."""
+    shuffles: PositiveInt = 3
+    """Probes fitted on shuffled labels, per level and site."""
+    bootstrap: int = Field(default=2000, ge=100)
+    """Draws of an interval."""
+    seed: NonNegativeInt = 0
+    """Of the split, the shuffles and the draws."""
+    tol: PositiveFloat = 1e-4
+    """The gradient norm to reach."""
+    max_iter: PositiveInt = 1000
+    """The most iterations of a fit; one that ends there is marked."""
+    device: str = "auto"
+    """auto (the first GPU, else the CPU), cpu, cuda, cuda:1."""
+    allow_partial: bool = False
+    """Probe a store whose extraction is not finished, with the rows it has."""
+    out: str | None = None
+    """Where the tables go; by default beside the store, <store>.probe (.probe-leaf with split leaf)."""

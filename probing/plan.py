@@ -1,0 +1,172 @@
+"""Who is trained on, who is read once, and what is asked of each level: decided before any activation is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from commandline import InputError
+from taxonomy import Taxonomy
+from taxonomy.splits import TEST, TRAIN, VALIDATION, carve_validation, leaf_disjoint
+
+ABSENT = -1
+"""The code of a level that a sample's path does not have."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every site of a store is probed for. Rows are the store's usable rows, in the caller's order.
+
+    A unit is what gets one predicted path: an image, or in a text store a leaf, whose rows ask one level each.
+    """
+
+    taxonomy: Taxonomy
+    levels: tuple[str, ...]
+    unscored: dict[str, str]
+    """The levels that are kept but not scored, and why."""
+    split: np.ndarray
+    """(row,) of train, validation, test."""
+    split_source: str
+    """One sentence: where the split comes from."""
+    unit: np.ndarray
+    """int (row,): the unit of each row."""
+    leaf: np.ndarray
+    """int32 (unit,): the leaf of each unit."""
+    path: np.ndarray
+    """int32 (unit, level): codes, -1 where the unit has no such level (or no row that asks for it)."""
+    asked: np.ndarray
+    """bool (row, level): whether the row is asked for the level; all True for images."""
+    leaf_lookup: bool
+    """Whether leaves can be predicted at all: some test leaves have been trained on."""
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The levels that are probed."""
+        return tuple(level for level in self.levels if level not in self.unscored)
+
+    @property
+    def leaf_level(self) -> str | None:
+        """The scored level whose nodes are the leaves themselves, if there is one."""
+        finest = self.levels[-1]
+        codes = self.taxonomy.codes[:, self.taxonomy.level_index(finest)]
+        whole = finest in self.scored and codes.min() >= 0 and len(self.taxonomy.nodes(finest)) == len(codes)
+        return finest if whole else None
+
+    @property
+    def test_units(self) -> np.ndarray:
+        """The units read at the end, ascending."""
+        return np.unique(self.unit[self.split == TEST])
+
+    @property
+    def scored_path(self) -> np.ndarray:
+        """int32 (unit, scored level): the codes of the levels that are probed."""
+        return self.path[:, [self.levels.index(level) for level in self.scored]]
+
+    def labels(self, level: str, path: np.ndarray | None = None) -> np.ndarray:
+        """int32 (row,): the codes of a level, -1 = the row is no part of its problem; of `path` instead of the true."""
+        column = self.levels.index(level)
+        codes = (self.path if path is None else path)[self.unit, column]
+        return np.where(self.asked[:, column], codes, ABSENT)
+
+
+def make_plan(
+    taxonomy: Taxonomy,
+    leaf: np.ndarray,
+    split: np.ndarray,
+    ids: Sequence[str],
+    *,
+    asked: np.ndarray | None = None,
+    levels: Sequence[str] | None = None,
+    kind: Literal["image", "leaf"] = "image",
+    validation_fraction: float = 0.2,
+    leaf_fraction: float = 0.5,
+    seed: int = 0,
+) -> Plan:
+    """Plan the probes of some usable rows.
+
+    leaf: int (row,). split: (row,) of train, validation, test. asked: (row,) level names, in text stores. kind "image"
+    takes the split as it is, with validation carved out of train where there is none (stratified by leaf); "leaf" makes
+    its own, by whole leaves, and asks no sample for its own leaf. Raises InputError when nothing can be probed.
+    """
+    chosen = _chosen(taxonomy, levels)
+    parts, source = _split(taxonomy, leaf, np.asarray(split), ids, kind, validation_fraction, leaf_fraction, seed)
+    for part, cure in (
+        (TRAIN, "nothing can be fitted"),
+        (TEST, "nothing can be read: extract with a test split, or probe with --split leaf"),
+        (VALIDATION, "no penalty can be chosen: too few samples per leaf to set any aside"),
+    ):
+        if not (parts == part).any():
+            raise InputError(f"of {len(parts)} usable rows none is in the {part} split, so {cure}")
+    columns = [taxonomy.level_index(level) for level in chosen]
+    if asked is None:
+        unit_leaf, unit = np.asarray(leaf), np.arange(len(leaf))
+        asks = np.ones((len(leaf), len(chosen)), bool)
+    else:
+        unit_leaf, unit = np.unique(leaf, return_inverse=True)
+        asks = np.asarray(asked)[:, None] == np.asarray(chosen)
+    path = taxonomy.codes[unit_leaf].copy()
+    if kind == "leaf" or asked is not None:  # nobody is asked for its own leaf
+        path[np.arange(len(unit_leaf)), taxonomy.depths[unit_leaf] - 1] = ABSENT
+    path = path[:, columns]
+    unscored = {}
+    for column, level in enumerate(chosen):
+        codes = np.where(asks[:, column], path[unit, column], ABSENT)
+        if reason := _unscored(codes, parts, len(taxonomy.nodes(level))):
+            unscored[level] = reason
+    if len(unscored) == len(chosen):
+        reasons = "; ".join(f"{level}: {reason}" for level, reason in unscored.items())
+        raise InputError(f"no level can be probed ({reasons})")
+    seen = np.isin(leaf[parts == TEST], leaf[parts == TRAIN])
+    lookup = kind == "image" and asked is None and bool(seen.any()) and len(np.unique(leaf[parts == TRAIN])) > 1
+    return Plan(taxonomy, chosen, unscored, parts, source, unit, unit_leaf, path, asks, lookup)
+
+
+def _chosen(taxonomy: Taxonomy, levels: Sequence[str] | None) -> tuple[str, ...]:
+    if levels is None:
+        return taxonomy.levels
+    for level in levels:
+        taxonomy.level_index(level)
+    return tuple(level for level in taxonomy.levels if level in levels)
+
+
+def _split(
+    taxonomy: Taxonomy,
+    leaf: np.ndarray,
+    split: np.ndarray,
+    ids: Sequence[str],
+    kind: str,
+    validation_fraction: float,
+    leaf_fraction: float,
+    seed: int,
+) -> tuple[np.ndarray, str]:
+    if kind == "leaf":
+        parts = leaf_disjoint(taxonomy, leaf, leaf_fraction, seed, validation_fraction)
+        return parts, (
+            f"by whole leaves: of each parent's leaves {leaf_fraction:.0%} to test and {validation_fraction:.0%} of "
+            f"the others to validation (seed {seed})"
+        )
+    if (split == VALIDATION).any():
+        return split, "as stored, validation included"
+    return carve_validation(split, leaf, validation_fraction, seed, ids), (
+        f"as stored, with {validation_fraction:.0%} of each leaf's training rows set aside for validation (seed {seed})"
+    )
+
+
+def _unscored(codes: np.ndarray, split: np.ndarray, nodes: int) -> str | None:
+    """Why a level cannot be scored, if so."""
+    if nodes < 2:
+        return "it has one node"
+    present = codes >= 0
+    trained = np.unique(codes[present & (split == TRAIN)])
+    for part in (TRAIN, VALIDATION, TEST):
+        if not (present & (split == part)).any():
+            return f"no {part} row has it"
+    if len(trained) < 2:
+        return "its training rows are all of one node"
+    for part in (VALIDATION, TEST):
+        if not np.isin(codes[present & (split == part)], trained).any():
+            return f"no {part} row is of a node that was trained on"
+    return None

@@ -1,0 +1,137 @@
+"""The output directory: three Parquet tables and a JSON summary, written beside and renamed, and read back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from commandline import InputError
+
+SCHEMA_VERSION = 1
+SUMMARY = "summary.json"
+TABLES = ("probes", "hca", "predictions")
+
+
+@dataclass(frozen=True)
+class ProbeRun:
+    """What `python -m probing` wrote.
+
+    probes: one record per (site, level). hca: one per site. summary: where it all comes from. Predictions, one per
+    (site, sample, level), are read when asked for.
+    """
+
+    path: Path
+    probes: list[dict[str, Any]]
+    hca: list[dict[str, Any]]
+    summary: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path) -> ProbeRun:
+        """Read a run from its directory, or from its store's path. Raises InputError when there is none."""
+        given = Path(path)
+        folder = given if (given / SUMMARY).is_file() else default_out(given, "image")
+        if not (folder / SUMMARY).is_file():
+            raise InputError(f"{given}: no probe results here; `python -m probing STORE` makes them")
+        try:
+            summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+            probes, hca = (pq.read_table(folder / f"{name}.parquet").to_pylist() for name in TABLES[:2])
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise InputError(f"{folder}: damaged probe results ({error}); run `python -m probing` again") from error
+        if summary.get("schema_version") != SCHEMA_VERSION:
+            raise InputError(
+                f"{folder}: results of version {summary.get('schema_version')!r}; this taxoprobe reads {SCHEMA_VERSION}"
+            )
+        return cls(folder, probes, hca, summary)
+
+    def predictions(self) -> pa.Table:
+        """site, id, leaf, level, true and predicted code, true_name, predicted_name."""
+        return pq.read_table(self.path / "predictions.parquet")
+
+
+def default_out(store: str | Path, split: str) -> Path:
+    """Where the results of a store go: beside it."""
+    path = Path(store)
+    return path.with_name(path.name.removesuffix(".zarr") + (".probe" if split == "image" else ".probe-leaf"))
+
+
+def check_out(out: Path) -> None:
+    """Raise InputError, before any work, when results cannot be put at `out`."""
+    if out.exists() and not (out / SUMMARY).is_file():
+        raise InputError(f"{out} exists and holds no probe results; give another --out or remove it")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _beside(out).mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}; give another --out") from error
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[Path]:
+    """A directory to write into; it becomes `out`, replacing an earlier one, when the block ends without an error."""
+    building = _beside(out)
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    try:
+        yield building
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    earlier = out.with_name(out.name + ".old")
+    shutil.rmtree(earlier, ignore_errors=True)
+    if out.exists():
+        out.rename(earlier)
+    building.rename(out)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+class PredictionWriter:
+    """Writes predictions.parquet site by site, so that no more than one site's is held."""
+
+    SCHEMA = pa.schema(
+        [
+            ("site", pa.dictionary(pa.int32(), pa.string())),
+            ("id", pa.string()),
+            ("leaf", pa.int32()),
+            ("level", pa.dictionary(pa.int32(), pa.string())),
+            ("true", pa.int32()),
+            ("predicted", pa.int32()),
+            ("true_name", pa.dictionary(pa.int32(), pa.string())),
+            ("predicted_name", pa.dictionary(pa.int32(), pa.string())),
+        ]
+    )
+
+    def __init__(self, folder: Path) -> None:
+        self._writer = pq.ParquetWriter(folder / "predictions.parquet", self.SCHEMA)
+
+    def write(self, columns: dict[str, Any]) -> None:
+        """One batch of rows; columns by the names of `SCHEMA`."""
+        self._writer.write_table(pa.table({name: columns[name] for name in self.SCHEMA.names}, schema=self.SCHEMA))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def write_table(folder: Path, name: str, records: Sequence[dict[str, Any]]) -> None:
+    """A Parquet table of records; a key that a record lacks is null there."""
+    keys = dict.fromkeys(key for record in records for key in record)
+    pq.write_table(
+        pa.Table.from_pylist([{key: r.get(key) for key in keys} for r in records]), folder / f"{name}.parquet"
+    )
+
+
+def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """The JSON summary; NaN, which JSON has not, is null."""
+    text = json.dumps({"schema_version": SCHEMA_VERSION} | summary, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+
+
+def _beside(out: Path) -> Path:
+    return out.with_name(out.name + ".new")
