@@ -33,9 +33,9 @@ class DemoConfig(Config):
 
 
 CLOSING = """
-The model above is untrained ({architecture}, random weights): it knows nothing. What a probe reads from its layers is
-what random features keep of the pixels, colours best of all. That is the floor a trained model has to beat, and no
-result about knowledge.
+The model above is untrained ({architecture}, random weights): it knows nothing. What its probes find above the lines
+`majority` and `shuffled` is what random features keep of colours and edges. That is the floor a trained model has to
+beat, and no result about knowledge.
 
 All of it is in {out}. For a real model, type:
   make extract MODEL=Qwen/Qwen2.5-VL-3B-Instruct DATASET=cub200

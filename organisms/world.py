@@ -16,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from commandline import InputError
+from taxonomy import Taxonomy
 
 LEVELS = ("family", "genus", "species")
 SPLITS = ("train", "train", "train", "validation", "test")
@@ -124,8 +125,7 @@ def render_world(
             Image.fromarray(render(species, rng, width, height)).save(root / file)
             row = {"image": file.as_posix(), "label": path[-1], "split": SPLITS[k % len(SPLITS)]}
             rows.append(row | dict(zip(LEVELS, path, strict=True)))
-    taxonomy = {path[-1]: list(path) for path in PATHS}
-    (root / "taxonomy.json").write_text(json.dumps(taxonomy, indent=1) + "\n", encoding="utf-8")
+    Taxonomy.from_paths(PATHS, LEVELS).to_json(root / "taxonomy.json")
     manifest = root / "manifest.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return manifest

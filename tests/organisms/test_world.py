@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from commandline import InputError
 from organisms.world import LEVELS, PATHS, render, render_world
+from taxonomy import load_images
 
 
 def rows(manifest):
@@ -38,8 +39,17 @@ def test_manifest_names_every_image_with_its_path_and_split(world):
         assert tuple(entry[level] for level in LEVELS) in PATHS
         assert entry["image"].split("/")[1:4] == [entry[level] for level in LEVELS]
     assert Counter(entry["split"] for entry in entries) == {"train": 36 * 4, "validation": 36, "test": 36}
-    taxonomy = json.loads((world.parent / "taxonomy.json").read_text(encoding="utf-8"))
-    assert {tuple(path) for path in taxonomy.values()} == set(PATHS)
+
+
+def test_the_world_loads_as_any_dataset_does(world):
+    images = load_images(world)
+    assert images.taxonomy.levels == LEVELS
+    assert [len(images.taxonomy.nodes(level)) for level in LEVELS] == [4, 12, 36]
+    assert not images.unmatched
+    for k in (0, 50, 215):
+        path = images.taxonomy.path(images.taxonomy.leaves[images.leaf[k]])
+        assert path in PATHS and path[-1] in images.ids[k]
+        assert images.split[k] == rows(world)[k]["split"]
 
 
 def test_every_species_has_images_in_every_split_from_five_images_on(tmp_path):
