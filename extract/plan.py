@@ -44,6 +44,10 @@ def run(config: ExtractConfig) -> None:
     images = read_images(config)
     outline = _outline(config)
     sites, itemsize = expected_sites(config, outline)
+    for pattern in config.sites or ():
+        if not fnmatch.filter([site.name for site in sites], pattern):
+            whole = ", ".join(f"{count} {stage}" for stage, (count, _) in outline.stages.items())
+            raise InputError(f"no site matches {pattern!r}; {config.model} is expected to have {whole} sites")
     per_sample = bytes_per_sample(sites, itemsize)
     chunk_rows = config.chunk_rows or default_chunk_rows(len(images), config.batch_size)
     splits = Counter(map(str, images.split))

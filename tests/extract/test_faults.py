@@ -1,4 +1,4 @@
-"""Faults made for real: processes killed, disks full or read-only. What was committed stays, and the command goes on."""
+"""Faults made for real: processes killed, disks full or read-only. What was committed stays; the command goes on."""
 
 import os
 import random
@@ -83,7 +83,7 @@ def whole(checkpoints: dict[str, Path], world: Path, tmp_path_factory: pytest.Te
 def test_killed_and_resumed_equals_uninterrupted(
     whole: Path, checkpoints: dict[str, Path], world: Path, tmp_path: Path, kills: int, images: int
 ) -> None:
-    """SIGKILL at random moments of one extraction: up to one and a half units after the first that a process commits."""
+    """SIGKILL at random moments of one extraction, up to one and a half units after each process's first commit."""
     path, rng = tmp_path / "s.zarr", random.Random(kills)
     argv, expected, chunk = command(checkpoints["llava_onevision"], world, path), whole, CHUNK
     if images != IMAGES:
