@@ -46,19 +46,19 @@ class LeafBootstrap:
         with np.errstate(invalid="ignore"):
             return (self.weights @ sums) / (self.weights @ sizes)
 
-    def interval(self, values: np.ndarray) -> Interval:
+    def interval(self, values: np.ndarray, share: bool = True) -> Interval:
         """Percentile interval of the mean of `values` (sample,), NaN where a sample does not count.
 
-        Where all leaves agree no draw can differ, and Wilson's interval is given for as many trials as there are
-        leaves, provided the values are shares.
+        Where all leaves agree no draw can differ; for a share, Wilson's interval is then given, for as many trials as
+        there are leaves. For a difference of shares pass `share=False`.
         """
         sums, sizes = self._sums(values[:, None])
         counted = sizes[:, 0] > 0
         if not counted.any():
             return float("nan"), float("nan")
         means = sums[counted, 0] / sizes[counted, 0]
-        if np.ptp(means) < 1e-12 and 0 <= means[0] <= 1:
-            return wilson(float(means[0]), int(counted.sum()), CONFIDENCE)
+        if share and np.ptp(means) < 1e-12:
+            return wilson(float(np.clip(means[0], 0, 1)), int(counted.sum()), CONFIDENCE)
         return percentiles(self.means(values[:, None])[:, 0])
 
     def _sums(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -114,7 +114,9 @@ def make_plan(
     unscored = {}
     for column, level in enumerate(chosen):
         codes = np.where(asks[:, column], path[unit, column], ABSENT)
-        if reason := _unscored(codes, parts, len(taxonomy.nodes(level))):
+        if kind == "leaf" and (codes < 0).all():
+            unscored[level] = "it names the leaves, which are held out whole"
+        elif reason := _unscored(codes, parts, len(taxonomy.nodes(level))):
             unscored[level] = reason
     if len(unscored) == len(chosen):
         reasons = "; ".join(f"{level}: {reason}" for level, reason in unscored.items())

@@ -11,82 +11,110 @@ from probing.scores import Record
 MARKS = "~ within the shuffled-label null, ^ penalty at the end of its grid, ! a fit did not converge"
 
 
+ACCURACY = "Accuracy on test, % [95 % interval over leaves]"
+MACRO = "Macro accuracy (the mean over classes), % [95 % interval over classes]"
+
+FOOT = 3
+"""Rows below the sites: majority, shuffled, n."""
+
+
 def table(probes: Sequence[Record], hca: Sequence[Record], summary: Mapping[str, Any]) -> str:
     """The results of a run as text."""
-    levels = [entry["level"] for entry in summary["levels"] if not entry["unscored"]]
-    cells = {(record["site"], record["level"]): record for record in probes}
-    sites = [record["site"] for record in hca]
-    first = [cells[sites[0], level] for level in levels]
-    main = [["site", *levels, "HCA", "product", "leaf lookup"]]
-    for record in hca:
-        row = [cells[record["site"], level] for level in levels]
-        path = [_interval(record, "hca"), _percent(record["product"]), _interval(record, "leaf_lookup")]
-        main.append([record["site"], *(_marked(cell) for cell in row), *path])
-    main.append(
-        ["majority", *(_percent(cell["majority"]) for cell in first), _percent(hca[0]["majority_path"]), "", ""]
-    )
-    shuffled = [[cells[site, level] for site in sites] for level in levels]
-    main.append(["shuffled", *map(_null, shuffled), _null(hca), "", ""])
-    main.append(["n (leaves)", *(f"{cell['n_test']:,} ({cell['leaves_test']:,})" for cell in first)])
-    main[-1] += [f"{hca[0]['n_test']:,} ({hca[0]['leaves_test']:,})", "", ""]
-    macro = [["site", *levels]]
-    macro += [[site, *(_interval(cells[site, level], "macro_accuracy", "macro") for level in levels)] for site in sites]
-    macro.append(["shuffled", *(_null(column, "shuffled_macro") for column in shuffled)])
     parts = [
-        f"Accuracy on test, % [95 % interval over leaves]. {MARKS}.",
-        _aligned(main, rules=(1, len(main) - 3)),
+        f"{ACCURACY}. {MARKS}.",
+        _aligned(accuracy_rows(probes, hca, summary)),
         "",
-        "Macro accuracy (the mean over classes), % [95 % interval over classes].",
-        _aligned(macro, rules=(1, len(macro) - 1)),
-        *_notes(probes, summary),
+        f"{MACRO}.",
+        _aligned(macro_rows(probes, hca, summary)),
+        "",
+        *notes(probes, summary),
     ]
     return "\n".join(parts)
 
 
-def _notes(probes: Sequence[Record], summary: Mapping[str, Any]) -> list[str]:
+def accuracy_rows(probes: Sequence[Record], hca: Sequence[Record], summary: Mapping[str, Any]) -> list[list[str]]:
+    """Cells: a head row, a row per site, and the rows of `FOOT`."""
+    levels, columns = _columns(probes, hca, summary)
+    rows = [["site", *levels, "HCA", "product", "leaf lookup"]]
+    for index, record in enumerate(hca):
+        paths = [interval(record, "hca"), percent(record["product"]), interval(record, "leaf_lookup")]
+        rows.append([record["site"], *(marked(column[index]) for column in columns), *paths])
+    first = [column[0] for column in columns]
+    rows.append(["majority", *(percent(cell["majority"]) for cell in first), percent(hca[0]["majority_path"]), "", ""])
+    rows.append(["shuffled", *(null(column) for column in columns), null(hca), "", ""])
+    rows.append(["n (leaves)", *(f"{cell['n_test']:,} ({cell['leaves_test']:,})" for cell in [*first, hca[0]]), "", ""])
+    return rows
+
+
+def macro_rows(probes: Sequence[Record], hca: Sequence[Record], summary: Mapping[str, Any]) -> list[list[str]]:
+    """Cells, as `accuracy_rows`."""
+    levels, columns = _columns(probes, hca, summary)
+    rows = [["site", *levels]]
+    for index, record in enumerate(hca):
+        rows.append([record["site"], *(interval(column[index], "macro_accuracy", "macro") for column in columns)])
+    first = [column[0] for column in columns]
+    rows.append(["majority", *(percent(1 / cell["classes_test"]) for cell in first)])
+    rows.append(["shuffled", *(null(column, "shuffled_macro") for column in columns)])
+    rows.append(["classes in test", *(f"{cell['classes_test']:,}" for cell in first)])
+    return rows
+
+
+def _columns(
+    probes: Sequence[Record], hca: Sequence[Record], summary: Mapping[str, Any]
+) -> tuple[list[str], list[list[Record]]]:
+    """The scored levels, and the records of each, site after site."""
+    levels = [entry["level"] for entry in summary["levels"] if not entry["unscored"]]
+    cells = {(record["site"], record["level"]): record for record in probes}
+    return levels, [[cells[record["site"], level] for record in hca] for level in levels]
+
+
+def notes(probes: Sequence[Record], summary: Mapping[str, Any]) -> list[str]:
+    """What a reader of the table has to know besides: the split, unscored levels, unseen nodes, failed fits."""
     rows = summary["split"]["rows"]
-    notes = [f"Split {summary['split']['source']}: " + ", ".join(f"{count:,} {part}" for part, count in rows.items())]
-    notes += [f"Level {e['level']} is not scored: {e['unscored']}." for e in summary["levels"] if e["unscored"]]
+    lines = [f"Split {summary['split']['source']}: " + ", ".join(f"{count:,} {part}" for part, count in rows.items())]
+    lines += [f"Level {e['level']} is not scored: {e['unscored']}." for e in summary["levels"] if e["unscored"]]
     unseen = {record["level"]: record["unseen"] for record in probes if record.get("unseen")}
-    notes += [
+    lines += [
         f"{count:,} test samples are of a {level} never trained on; they count as wrong."
         for level, count in unseen.items()
     ]
     lost = sum(not (record["converged"] and record["path_converged"]) for record in probes if not record["unscored"])
     if lost:
-        notes.append(f"{lost} of {len(probes)} probes have a fit that did not reach its tolerance; raise --max_iter.")
-    return ["", *notes]
+        lines.append(f"{lost} of {len(probes)} probes have a fit that did not reach its tolerance; raise --max_iter.")
+    return lines
 
 
-def _marked(cell: Record) -> str:
+def marked(cell: Record) -> str:
+    """A level's accuracy with its interval and the marks it has earned."""
     marks = "~" if cell["accuracy"] <= cell["shuffled_high"] else ""
     marks += "^" if cell["penalty_at_edge"] else ""
     marks += "" if cell["converged"] and cell["path_converged"] else "!"
-    return _interval(cell, "accuracy") + marks
+    return interval(cell, "accuracy") + marks
 
 
-def _interval(record: Record, name: str, stem: str | None = None) -> str:
+def interval(record: Record, name: str, stem: str | None = None) -> str:
+    """`71.2 [68.0, 74.1]`, in percent; the ends are `<stem>_low` and `<stem>_high`."""
     if math.isnan(record[name]):
         return "-"
     stem = stem or name
-    return f"{_percent(record[name])} [{_percent(record[f'{stem}_low'])}, {_percent(record[f'{stem}_high'])}]"
+    return f"{percent(record[name])} [{percent(record[f'{stem}_low'])}, {percent(record[f'{stem}_high'])}]"
 
 
-def _null(records: Sequence[Record], name: str = "shuffled") -> str:
+def null(records: Sequence[Record], name: str = "shuffled") -> str:
     """The nulls of all sites in one: their mean, and the hull of their intervals."""
     middle = sum(record[name] for record in records) / len(records)
     low, high = min(record[f"{name}_low"] for record in records), max(record[f"{name}_high"] for record in records)
-    return f"{_percent(middle)} [{_percent(low)}, {_percent(high)}]"
+    return f"{percent(middle)} [{percent(low)}, {percent(high)}]"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """`71.2`; a dash where there is no number."""
     return "-" if math.isnan(share) else f"{100 * share:.1f}"
 
 
-def _aligned(rows: Sequence[Sequence[str]], rules: Sequence[int]) -> str:
-    """Columns as wide as their widest cell, with a rule before each row of `rules`."""
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell, with rules below the head and above the foot."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    for index in sorted(rules, reverse=True):
-        lines.insert(index, "-" * (sum(widths) + 2 * len(widths) - 2))
-    return "\n".join(lines)
+    rule = "-" * (sum(widths) + 2 * len(widths) - 2)
+    return "\n".join([lines[0], rule, *lines[1:-FOOT], rule, *lines[-FOOT:]])
