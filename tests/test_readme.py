@@ -43,7 +43,7 @@ def targets(command: str) -> list[str]:
 def desk(tmp_path_factory, checkpoints, causal_lm, world):
     """A folder in which the documents' commands find everything they name, and `make` an environment that is ready."""
     desk = tmp_path_factory.mktemp("desk")
-    for name in ("Makefile", "constraints.txt", "pyproject.toml", "examples"):
+    for name in ("Makefile", "constraints.txt", "pyproject.toml", "configs", "examples"):
         (desk / name).symlink_to(ROOT / name)
     (desk / ".venv/bin").mkdir(parents=True)
     python = desk / ".venv/bin/python"
@@ -51,8 +51,7 @@ def desk(tmp_path_factory, checkpoints, causal_lm, world):
     python.chmod(0o755)
     (desk / ".venv/installed").touch()
     for model in sorted(set(re.findall(r"Qwen/[\w.-]+", "".join(page.read_text("utf-8") for page in PAGES)))):
-        (desk / model).parent.mkdir(exist_ok=True)
-        (desk / model).symlink_to(checkpoints["qwen2_5_vl"])
+        shutil.copytree(checkpoints["qwen2_5_vl"], desk / model)
     (desk / "models").mkdir()
     (desk / "models/llama").symlink_to(causal_lm)
     vit = ViTConfig(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64, image_size=48)
@@ -72,7 +71,7 @@ def _rows(world: Path) -> list[dict[str, str]]:
 def _photographs(folder: Path, world: Path) -> None:
     """A table with one column a level, as somebody would bring it."""
     folder.mkdir()
-    (folder / "images").symlink_to(world.parent / "images")
+    shutil.copytree(world.parent / "images", folder / "images")
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["image", "label", "split", "order", "family", "genus", "species"])
         writer.writeheader()
@@ -83,7 +82,7 @@ def _photographs(folder: Path, world: Path) -> None:
 def _cub200(folder: Path, world: Path) -> None:
     """The rendered world laid out as CUB-200-2011 is published."""
     folder.mkdir(parents=True)
-    (folder / "images").symlink_to(world.parent / "images")
+    shutil.copytree(world.parent / "images", folder / "images")
     shutil.copy(world.parent / "taxonomy.json", folder)
     rows = _rows(world)
     classes = {name: number for number, name in enumerate(sorted({row["label"] for row in rows}), 1)}
