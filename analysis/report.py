@@ -108,7 +108,7 @@ def provenance(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("pooling", str(store.get("pool"))),
         (
             "store",
-            f"{store['name']}, attributes sha256 {store['attributes_sha256'][:16]}, rows {_items(store['rows'])}",
+            f"{store['name']}, attributes sha256 {store['attributes_sha256']}, rows {_items(store['rows'])}",
         ),
         ("split", f"{summary['split']['source']}; rows {_items(summary['split']['rows'])}"),
         ("protocol", summary["protocol"]),

@@ -70,6 +70,30 @@ class LeafBootstrap:
         return sums, sizes
 
 
+def macro_interval(right: np.ndarray, classes: np.ndarray, leaf: np.ndarray, draws: int, seed: int) -> Interval:
+    """95 % interval of a macro accuracy: the mean over classes of each class's share of `right` (sample,).
+
+    classes: int (sample,), -1 = does not count; leaf: (sample,), whose samples are all of one class. Classes, and the
+    leaves within each, get random weights (the Bayesian bootstrap, Rubin 1981): unlike counts, they never leave a class
+    without samples, which would bias the mean over classes. With one leaf per class it is an interval over leaves.
+    """
+    has = classes >= 0
+    group = np.unique(leaf[has], return_inverse=True)[1]
+    sizes, sums = np.bincount(group), np.bincount(group, weights=right[has])
+    if np.ptp(sums / sizes) < 1e-12:
+        return wilson(float(np.clip(sums[0] / sizes[0], 0, 1)), len(sizes), CONFIDENCE)
+    class_of = np.zeros(len(sizes), int)
+    class_of[group] = classes[has]
+    order = np.argsort(class_of, kind="stable")
+    starts = np.flatnonzero(np.diff(class_of[order], prepend=-1))
+    rng = np.random.default_rng([seed, 3])
+    leaves = rng.standard_exponential((draws, len(sizes)), dtype=np.float32)
+    weights = rng.standard_exponential((draws, len(starts)), dtype=np.float32)
+    hits = np.add.reduceat(leaves * sums[order], starts, axis=1)
+    trials = np.add.reduceat(leaves * sizes[order], starts, axis=1)
+    return percentiles((weights * hits / trials).sum(1) / weights.sum(1))
+
+
 def percentiles(draws: np.ndarray) -> Interval:
     """The central 95 % of some draws; NaN draws do not count."""
     low, high = np.nanquantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])

@@ -284,10 +284,8 @@ def _fits(basis: SpectralBasis, found: Solution, classes: list[int]) -> list[Fit
     fits = []
     for w_KD, (value, norm, iterations, converged) in zip(found.w_CD.split(classes), numbers, strict=True):
         pair = len(w_KD) == 2
-        rows = w_KD[1:] - w_KD[:1] if pair else w_KD - w_KD.mean(0)
+        rows = w_KD[1:] - w_KD[:1] if pair else w_KD
         coef, intercept = (part.cpu().numpy() for part in basis.outward(rows))
-        if not pair:
-            intercept = intercept - intercept.mean()
         fits.append(Fit(coef, intercept, value, norm / np.sqrt(2) if pair else norm, iterations, converged))
     return fits
 

@@ -108,6 +108,13 @@ class SoftmaxObjective:
         """Inner product of two row matrices within each problem: (P,)."""
         return torch.segment_reduce(torch.linalg.vecdot(a_C, b_C), "sum", lengths=self.lengths_P)
 
+    def centre(self, w_CD: Tensor) -> Tensor:
+        """`w_CD`, changed in place, less each problem's mean over its classes: the loss does not see that part."""
+        for block in self.blocks:
+            w_PKD = w_CD[block.rows].view(-1, block.classes, w_CD.shape[1])
+            w_PKD -= w_PKD.mean(1, keepdim=True)
+        return w_CD
+
     def spread(self, values_P: Tensor) -> Tensor:
         """One value per problem, as a column with one per row: (C, 1)."""
         return values_P[self.problem_C, None]

@@ -146,10 +146,13 @@ def _split(
 ) -> tuple[np.ndarray, str]:
     if kind == "leaf":
         parts = leaf_disjoint(taxonomy, leaf, leaf_fraction, seed, validation_fraction)
-        return parts, (
-            f"by whole leaves: of each parent's leaves {leaf_fraction:.0%} to test and {validation_fraction:.0%} of "
-            f"the others to validation (seed {seed})"
+        source = (
+            f"by whole leaves: of each parent's leaves {leaf_fraction:.0%} to test, and {validation_fraction:.0%} of"
         )
+        if (parts == VALIDATION).any():
+            return parts, f"{source} the others to validation (seed {seed})"
+        parts = carve_validation(parts, leaf, validation_fraction, seed, ids)
+        return parts, f"{source} the other leaves' rows to validation, the leaves being too few (seed {seed})"
     if (split == VALIDATION).any():
         return split, "as stored, validation included"
     return carve_validation(split, leaf, validation_fraction, seed, ids), (

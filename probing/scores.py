@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probing.bootstrap import LeafBootstrap, percentiles
+from probing.bootstrap import LeafBootstrap, macro_interval, percentiles
 from probing.plan import Plan
 from probing.protocol import LevelProbe, SiteProbes
 from taxonomy.metrics import path_scores
@@ -54,7 +54,7 @@ class Scorer:
         right = probe.predicted == truth
         low, high = self.bootstrap.interval(np.where(has, right, np.nan))
         shares = class_shares(right, truth)
-        macro_low, macro_high = LeafBootstrap.of(np.arange(len(shares)), self.draws, self.seed).interval(shares)
+        macro_low, macro_high = macro_interval(right, truth, self.leaf, self.draws, self.seed)
         majority = np.bincount(self.fitted[self.fitted[:, column] >= 0, column]).argmax()
         return {
             "accuracy": float(right[has].mean()),
@@ -150,8 +150,7 @@ class Scorer:
 def class_shares(right: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The share of right samples of each class there is, float64 (class,); their mean is the macro accuracy.
 
-    truth: int (sample,), -1 = the sample does not count. The classes are what a macro accuracy averages over, so its
-    interval draws classes.
+    truth: int (sample,), -1 = the sample does not count.
     """
     has = truth >= 0
     trials = np.bincount(truth[has])

@@ -103,10 +103,10 @@ def minimise(
 ) -> Solution:
     """Solve every problem of `objective` until the norm of its gradient is at most `tol`.
 
-    start_CD: where to start. towards_CD: a first direction to try, where it goes downhill (the last step along a path
-    of penalties). spectrum_D: the mean square of each feature, the features being uncorrelated. A problem leaves the
-    batch when it is solved, after `max_iter` iterations, or when rounding lets it go no further; only the first counts
-    as converged.
+    start_CD: where to start, summing to zero over the classes. towards_CD: a first direction to try, where it goes
+    downhill (the last step along a path of penalties). spectrum_D: the mean square of each feature, the features being
+    uncorrelated. A problem leaves the batch when it is solved, after `max_iter` iterations, or when rounding lets it go
+    no further; only the first counts as converged.
     """
     solution = _blank(objective, start_CD)
     state = _State.at(objective, start_CD)
@@ -161,7 +161,11 @@ def _leave(
 
 
 def _direction(objective: SoftmaxObjective, state: _State, spectrum_D: Tensor, iteration: int) -> Tensor:
-    """The L-BFGS direction (C, D), its recursion run for all problems in step."""
+    """The L-BFGS direction (C, D), its recursion run for all problems in step.
+
+    Like the gradient it sums to zero over the classes (the preconditioner alone would not see to that), so weights that
+    start so stay so: it is what the penalty wants.
+    """
     newest_first = [(iteration - back) % MEMORY for back in range(1, min(iteration, MEMORY) + 1)]
     floor = torch.finfo(spectrum_D.dtype).eps
     curvature_C = objective.curvature(state.residual_CN)
@@ -179,7 +183,7 @@ def _direction(objective: SoftmaxObjective, state: _State, spectrum_D: Tensor, i
     for pair in reversed(newest_first):
         back_P = objective.dot(state.y_MCD[pair], q_CD) * state.rho_MP[pair]
         q_CD.addcmul_(objective.spread(along_P[pair] - back_P), state.s_MCD[pair])
-    return q_CD.neg_()
+    return objective.centre(q_CD.neg_())
 
 
 def _step(objective: SoftmaxObjective, state: _State, direction_CD: Tensor, iteration: int) -> None:

@@ -12,7 +12,7 @@ MARKS = "~ within the shuffled-label null, ^ penalty at the end of its grid, ! a
 
 
 ACCURACY = "Accuracy on test, % [95 % interval over leaves]"
-MACRO = "Macro accuracy (the mean over classes), % [95 % interval over classes]"
+MACRO = "Macro accuracy (the mean over classes), % [95 % interval over classes and their leaves]"
 
 FOOT = 3
 """Rows below the sites: majority, shuffled, n."""

@@ -1,0 +1,157 @@
+"""The report: one file, nothing from outside, every number that the tables hold."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from analysis.config import ReportConfig
+from analysis.report import headline, render, run, stage_ends
+from commandline import InputError
+from probing.results import ProbeRun
+from probing.table import percent
+from tests.probing.planted import balanced_tree, ragged_tree
+from tests.probing.test_run import SITES, planted, probe
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> ProbeRun:
+    return probe(planted(tmp_path_factory.mktemp("report") / "planted.zarr", per_leaf=40))
+
+
+class Outline(HTMLParser):
+    """Tags, attributes and text of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_nothing_comes_from_outside_and_ids_are_unique(found: ProbeRun) -> None:
+    page = render(found)
+    outline = Outline(page)
+    names = {tag for tag, _ in outline.tags}
+    assert not names & {"script", "link", "iframe", "img", "object"}
+    targets = [
+        value for _, attrs in outline.tags for key, value in attrs.items() if key in ("src", "href", "xlink:href")
+    ]
+    assert targets
+    inline = [value for value in targets if str(value).startswith("data:image/png;base64,")]  # the colour bar
+    targets = [value for value in targets if value not in inline]
+    assert all(str(value).startswith("#") for value in targets)
+    assert not re.search(r"@import|@font-face|url\((?!#)", page)
+    ids = [attrs["id"] for _, attrs in outline.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert {str(value)[1:] for value in targets} | set(re.findall(r"url\(#([^)]+)\)", page)) <= set(ids)
+
+
+def test_it_follows_light_and_dark(found: ProbeRun) -> None:
+    page = render(found)
+    assert "prefers-color-scheme: dark" in page
+    assert 'content="light dark"' in page
+    assert "#010203" not in page
+    assert page.count("currentColor") > 50
+
+
+def test_the_figures_are_whole_svg_elements(found: ProbeRun) -> None:
+    drawings = re.findall(r"<svg.*?</svg>", render(found), flags=re.S)
+    assert len(drawings) == 3
+    for drawing in drawings:
+        root = ElementTree.fromstring(drawing)
+        assert root.attrib["role"] == "img"
+        assert root.attrib["aria-label"]
+        words = {text.strip() for text in root.itertext() if text.strip()}
+        assert {"encoder.1", "llm.final"} <= words
+
+
+def test_every_number_is_in_it(found: ProbeRun) -> None:
+    words = " ".join(Outline(render(found)).text)
+    for record in found.probes:
+        assert f"{percent(record['accuracy'])} [{percent(record['accuracy_low'])}, " in words
+        assert f"{percent(record['macro_accuracy'])} [" in words
+    for record in found.hca:
+        assert f"{percent(record['hca'])} [{percent(record['hca_low'])}, {percent(record['hca_high'])}]" in words
+        assert percent(record["product"]) in words
+    for piece in ("planted on clusters", found.summary["store"]["attributes_sha256"], "strict", "torch", "majority"):
+        assert piece in words
+
+
+def test_the_summary_names_where_the_path_is_lost(found: ProbeRun) -> None:
+    sentence = re.search(r'class="headline">(.*?)</p>', render(found), flags=re.S)
+    assert sentence
+    assert "the largest drop between stage ends is from encoder.2 to projector: -" in sentence[1]
+    assert "n = 80 test samples of 8 leaves" in sentence[1]
+    assert "projector" in headline(found.hca[:3], []) or "encoder" in headline(found.hca[:3], [])
+
+
+def test_changes_are_between_the_ends_of_stages(found: ProbeRun) -> None:
+    assert stage_ends(found.hca) == [
+        ("encoder.1", "encoder.2"),
+        ("encoder.2", "projector"),
+        ("projector", "llm.0"),
+        ("llm.0", "llm.final"),
+    ]
+    cells = re.findall(r"<tr><td>encoder.2 → projector</td>(.*?)</tr>", render(found), flags=re.S)
+    assert 'class="bold"' not in cells[0]
+    assert cells[0].count('class="clear"') == 4
+    unchanged = re.findall(r"<tr><td>projector → llm.0</td>(.*?)</tr>", render(found), flags=re.S)
+    assert unchanged[0].count('class="clear"') < 4
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    tree = balanced_tree(levels=("<b>order", "fam&ily", "species"))
+    page = render(probe(planted(tmp_path / "planted.zarr", tree), sites=["encoder.1"]))
+    assert "<b>order" not in page
+    assert "&lt;b&gt;order" in page
+    for drawing in re.findall(r"<svg.*?</svg>", page, flags=re.S):
+        ElementTree.fromstring(drawing)
+
+
+@pytest.mark.parametrize("levels", [["kind"], None])
+def test_ragged_and_single_level_runs_have_a_report(tmp_path: Path, levels: list[str] | None) -> None:
+    page = render(probe(planted(tmp_path / "planted.zarr", ragged_tree()), sites=["llm.0"], levels=levels))
+    assert "llm.0" in page
+    assert levels or "Level root is not scored: it has one node." in page
+
+
+def test_leaf_split_says_what_it_tests(tmp_path: Path) -> None:
+    store = planted(tmp_path / "planted.zarr", balanced_tree((2, 4, 24)))
+    out = str(tmp_path / "leaf")
+    page = render(probe(store, split="leaf", sites=["encoder.1", "encoder.2"], out=out))
+    assert "parents of leaves they never saw" in page
+    assert "leaf lookup predicts" in page
+
+
+def test_the_command(found: ProbeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(ReportConfig(run=str(found.path)))
+    assert "report.html" in capsys.readouterr().out
+    run(ReportConfig(run=str(found.path.with_name("planted.zarr")), out=str(tmp_path / "r" / "x.html")))
+    pages = [(path).read_text(encoding="utf-8") for path in (found.path / "report.html", tmp_path / "r" / "x.html")]
+    assert pages[0] == pages[1]
+    assert not list(found.path.glob("*.new"))
+    assert all(site in pages[0] for site in SITES)
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no probe results here"):
+        run(ReportConfig(run=str(tmp_path)))
+
+
+def test_help_answers_without_the_heavy_imports() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "analysis", "report", "--help"]
+    helped = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "report.html" in helped.stdout
+    imported = {line.split("|")[-1].strip() for line in helped.stderr.split("\n")}
+    assert not {"torch", "matplotlib", "jinja2", "pyarrow"} & imported

@@ -1,0 +1,115 @@
+"""Who is trained on and who is asked what."""
+
+import numpy as np
+import pytest
+
+from commandline import InputError
+from probing.plan import Plan, make_plan
+from taxonomy import Taxonomy
+from tests.probing.planted import balanced_tree, ragged_tree, rows_of
+
+
+def plan_of(tree: Taxonomy, per_leaf: int = 8, **changes) -> Plan:
+    leaf, split = rows_of(tree, per_leaf)
+    settings = {"split": split, "ids": [f"s{i}" for i in range(len(leaf))]} | changes
+    return make_plan(tree, leaf, **settings)
+
+
+def test_the_stored_split_is_kept() -> None:
+    plan = plan_of(balanced_tree())
+    assert (plan.split == rows_of(balanced_tree(), 8)[1]).all()
+    assert plan.scored == ("order", "family", "species")
+    assert plan.leaf_level == "species"
+    assert plan.leaf_lookup
+    assert (plan.path == balanced_tree().codes[plan.leaf]).all()
+
+
+def test_validation_is_carved_from_train_of_every_leaf() -> None:
+    tree = balanced_tree()
+    leaf, split = rows_of(tree, 8)
+    split[split == "validation"] = "train"
+    plan = plan_of(tree, split=split, validation_fraction=0.3)
+    assert (np.bincount(leaf[plan.split == "validation"]) == 2).all()
+    assert ((plan.split == "test") == (split == "test")).all()
+    assert "set aside" in plan.split_source
+
+
+def test_a_ragged_tree_keeps_its_root_unscored_and_leaves_absent_levels_out() -> None:
+    plan = plan_of(ragged_tree())
+    assert plan.unscored == {"root": "it has one node"}
+    assert plan.scored == ("kind", "name")
+    assert plan.leaf_level is None  # two leaves are not nodes of the finest level
+    short = np.isin(plan.leaf, [6, 7])
+    assert (plan.labels("name")[short] == -1).all()
+    assert (plan.labels("name")[~short] >= 0).all()
+    assert (plan.labels("kind") >= 0).all()
+
+
+def test_leaf_split_holds_whole_leaves_out_and_asks_nobody_for_its_own() -> None:
+    tree = balanced_tree((2, 4, 24))
+    plan = plan_of(tree, kind="leaf", leaf_fraction=0.5, validation_fraction=0.3)
+    parts = [set(plan.leaf[plan.split == part]) for part in ("train", "validation", "test")]
+    assert all(parts)
+    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    assert plan.scored == ("order", "family")
+    assert "species" in plan.unscored
+    assert not plan.leaf_lookup
+
+
+def test_leaf_split_of_a_ragged_tree_still_asks_deeper_leaves_for_the_level_where_others_end() -> None:
+    plan = plan_of(ragged_tree(), kind="leaf")
+    ends = np.isin(plan.leaf, [6, 7])
+    assert (plan.labels("kind")[ends] == -1).all()
+    assert (plan.labels("kind")[~ends] >= 0).all()
+
+
+def test_leaf_split_of_few_leaves_validates_on_rows_and_says_so() -> None:
+    plan = plan_of(ragged_tree(), kind="leaf")
+    assert "the leaves being too few" in plan.split_source
+    assert set(plan.leaf[plan.split == "validation"]) <= set(plan.leaf[plan.split == "train"])
+
+
+def test_text_rows_are_asked_for_one_level_and_share_their_leaf_s_path() -> None:
+    tree = balanced_tree((2, 4, 24))
+    asked = np.tile(["order", "family"], 24)
+    leaf = np.repeat(np.arange(24), 2)
+    split = np.array(["train", "train", "validation", "test"])[leaf % 4]
+    plan = make_plan(tree, leaf, split, [str(i) for i in range(48)], asked=asked)
+    assert len(plan.leaf) == 24
+    assert (plan.labels("order")[asked == "order"] == tree.codes[leaf[asked == "order"], 0]).all()
+    assert (plan.labels("order")[asked == "family"] == -1).all()
+    assert plan.scored == ("order", "family")
+    assert len(plan.test_units) == 6
+    assert not plan.leaf_lookup
+
+
+def test_levels_can_be_picked_in_any_order() -> None:
+    assert plan_of(balanced_tree(), levels=["species", "order"]).levels == ("order", "species")
+
+
+def test_a_level_whose_test_nodes_were_never_trained_on_is_not_scored() -> None:
+    tree = balanced_tree((2, 4, 8))
+    split = np.where(rows_of(tree, 8)[0] % 2, "test", "train")
+    split[::8] = "validation"
+    plan = plan_of(tree, split=split)
+    assert plan.unscored == {"species": "no test row is of a node that was trained on"}
+    assert not plan.leaf_lookup
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"split": np.full(64, "train")}, "none is in the test split"),
+        ({"split": np.full(64, "test")}, "none is in the train split"),
+        ({"levels": ["genus"]}, "no level 'genus'; the levels are order, family, species"),
+        ({"split": np.where(np.arange(64) % 8, "test", "train")}, "none is in the validation split"),
+    ],
+)
+def test_bad_input(change: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plan_of(balanced_tree(), **change)
+
+
+def test_only_one_node_levels_cannot_be_probed() -> None:
+    with pytest.raises(InputError, match=r"no level can be probed \(root: it has one node\)"):
+        plan_of(ragged_tree(), levels=["root"])

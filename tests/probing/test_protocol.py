@@ -1,0 +1,183 @@
+"""The protocol on planted truth: what is there is found, what is not there is not, and test is only read."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from probing.plan import make_plan
+from probing.protocol import Settings, probe_site
+from probing.scores import Scorer
+from taxonomy import Taxonomy
+from tests.probing.planted import balanced_tree, clusters, ragged_tree, rows_of
+
+PENALTIES = (1.0, 1e-1, 1e-2, 1e-3)
+SETTINGS = Settings(PENALTIES, shuffles=2)
+
+
+def planned(tree: Taxonomy, per_leaf: int, **changes):
+    leaf, split = rows_of(tree, per_leaf)
+    return make_plan(tree, leaf, split, [str(i) for i in range(len(leaf))], **changes)
+
+
+def scored(X: np.ndarray, plan, settings: Settings = SETTINGS):
+    """The levels' records by level, and the site's."""
+    levels, site = Scorer(plan, draws=300, seed=0, refit=settings.refit).score(probe_site(X, plan, settings))
+    return {record["level"]: record for record in levels}, site
+
+
+def bayes_accuracy(X: np.ndarray, plan, means: np.ndarray, spread: float, level: str) -> float:
+    """The accuracy of the best possible answer: posterior of each leaf, summed over the leaves of each node."""
+    rows = plan.split == "test"
+    distance = ((X[rows, None] - means) ** 2).sum(2)
+    posterior = np.exp(-(distance - distance.min(1, keepdims=True)) / (2 * spread**2))
+    codes = plan.taxonomy.codes[:, plan.taxonomy.level_index(level)]
+    mass = np.stack([posterior[:, codes == code].sum(1) for code in range(codes.max() + 1)], 1)
+    return float((mass.argmax(1) == plan.labels(level)[rows]).mean())
+
+
+def test_planted_clusters_are_read_as_well_as_they_can_be() -> None:
+    tree = balanced_tree((2, 4, 12))
+    plan = planned(tree, 120)
+    spread = 1.0
+    X, means = clusters(tree, plan.leaf, spread)
+    levels, site = scored(X, plan)
+    for level in tree.levels:
+        best = bayes_accuracy(X, plan, means, spread, level)
+        assert best - 0.05 <= levels[level]["accuracy"] <= best + 0.02
+        assert levels[level]["accuracy_low"] <= levels[level]["accuracy"] <= levels[level]["accuracy_high"]
+        assert levels[level]["accuracy"] > levels[level]["shuffled_high"]
+        assert levels[level]["converged"]
+        assert levels[level]["unseen"] == 0
+    assert levels["species"]["accuracy"] < 0.9, "the test should not be trivial"
+    assert site["hca"] <= min(record["accuracy"] for record in levels.values())
+    assert site["frechet_low"] <= site["hca"] <= site["frechet_high"]
+    assert site["leaf_lookup"] == levels["species"]["accuracy"]
+    assert site["hca"] > site["shuffled_high"]
+
+
+def test_the_record_counts_what_it_says() -> None:
+    tree = balanced_tree()
+    plan = planned(tree, 16)
+    X, _ = clusters(tree, plan.leaf, 0.5)
+    record = scored(X, plan)[0]["family"]
+    assert (record["n_train"], record["n_validation"], record["n_test"]) == (96, 32, 32)
+    assert (record["classes"], record["classes_test"], record["leaves_test"]) == (4, 4, 8)
+    assert record["majority"] == pytest.approx(1 / 4)
+    unrefitted = scored(X, plan, replace(SETTINGS, refit=False))[0]["family"]
+    assert unrefitted["n_train"] == 64
+
+
+def test_test_labels_and_features_change_no_probe() -> None:
+    tree = balanced_tree()
+    plan = planned(tree, 16)
+    X, _ = clusters(tree, plan.leaf, 1.0)
+    first = probe_site(X, plan, SETTINGS)
+    test = plan.split == "test"
+    X[test] = np.random.default_rng(1).normal(size=(int(test.sum()), X.shape[1]))
+    path = plan.path.copy()
+    path[test] = path[test][::-1]
+    second = probe_site(X, replace(plan, path=path), SETTINGS)
+    for level, probe in first.levels.items():
+        np.testing.assert_array_equal(probe.fit.coef, second.levels[level].fit.coef)
+        assert probe.penalty == second.levels[level].penalty
+
+
+def test_the_penalty_is_the_one_with_the_lowest_validation_loss_and_the_refit_is_plain() -> None:
+    from probing import fit_grid
+
+    tree = balanced_tree()
+    plan = planned(tree, 16)
+    X, _ = clusters(tree, plan.leaf, 1.5)
+    probe = probe_site(X, plan, replace(SETTINGS, tol=1e-6)).levels["species"]
+    labels, train, held = plan.labels("species"), plan.split == "train", plan.split == "validation"
+    alone = fit_grid(X[train], {"y": labels[train]}, PENALTIES, tol=1e-6)
+    losses = {
+        penalty: -np.log(alone.predict_proba(X[held], "y", penalty)[np.arange(held.sum()), labels[held]]).mean()
+        for penalty in PENALTIES
+    }
+    assert probe.penalty == min(losses, key=losses.__getitem__)
+    for penalty, loss in losses.items():
+        assert probe.validation[penalty][0] == pytest.approx(loss, rel=1e-3)
+    both = train | held
+    again = fit_grid(X[both], {"y": labels[both]}, [probe.penalty], tol=1e-6)
+    np.testing.assert_allclose(probe.fit.coef, again.coef("y", probe.penalty), atol=1e-3)
+
+
+def test_ragged_levels_are_read_where_they_are() -> None:
+    tree = ragged_tree()
+    plan = planned(tree, 40)
+    X, _ = clusters(tree, plan.leaf, 0.1)
+    levels, site = scored(X, plan)
+    assert levels["root"]["unscored"] == "it has one node"
+    assert "accuracy" not in levels["root"]
+    assert (levels["kind"]["n_test"], levels["name"]["n_test"]) == (80, 60)
+    assert levels["name"]["classes"] == 6
+    assert site["n_test"] == 80
+    assert site["hca"] > 0.95
+    assert site["leaf_lookup"] > 0.95
+    probes = probe_site(X, plan, SETTINGS)
+    short = plan.leaf[plan.test_units] >= 6
+    assert (probes.levels["name"].predicted[short] == -1).all()
+    assert probes.leaf is not None
+    assert (probes.leaf == plan.leaf[plan.test_units]).mean() > 0.95  # the short leaves too
+
+
+def test_a_node_never_trained_on_counts_as_wrong_and_is_counted() -> None:
+    tree = balanced_tree()
+    leaf, split = rows_of(tree, 16)
+    split[leaf == 0] = np.where(split[leaf == 0] == "test", "test", "validation")
+    plan = make_plan(tree, leaf, split, [str(i) for i in range(len(leaf))])
+    X, _ = clusters(tree, leaf, 0.2)
+    levels, _ = scored(X, plan, replace(SETTINGS, refit=False))
+    assert levels["species"]["unseen"] == 4
+    assert levels["species"]["accuracy"] == pytest.approx(28 / 32)
+    assert np.isfinite(levels["species"]["log_loss"])
+
+
+def test_a_lookup_of_leaves_fails_on_leaves_never_seen_and_a_family_direction_does_not() -> None:
+    tree = balanced_tree((2, 4, 32))
+    rng = np.random.default_rng(0)
+    plan = planned(tree, 12, kind="leaf")
+    leaves_only = np.eye(32)[plan.leaf] @ rng.normal(size=(32, 32)) + 0.1 * rng.normal(size=(len(plan.leaf), 32))
+    levels, site = scored(leaves_only.astype(np.float32), plan)
+    assert levels["family"]["accuracy"] < 0.6
+    assert np.isnan(site["leaf_lookup"])
+    image = planned(tree, 12)
+    assert scored(leaves_only.astype(np.float32), image)[0]["family"]["accuracy"] > 0.95
+    X, _ = clusters(tree, plan.leaf, 0.1, width=32)
+    assert scored(X, plan)[0]["family"]["accuracy"] > 0.9
+
+
+def test_text_rows_make_one_path_per_leaf() -> None:
+    tree = balanced_tree((2, 4, 40))
+    leaf = np.repeat(np.arange(40), 2)
+    asked = np.tile(["order", "family"], 40)
+    split = np.array(["train", "train", "validation", "test"])[leaf % 4]
+    plan = make_plan(tree, leaf, split, [str(i) for i in range(80)], asked=asked)
+    X, _ = clusters(tree, leaf, 0.05)
+    levels, site = scored(X, plan)
+    assert (levels["order"]["n_test"], levels["family"]["n_test"], site["n_test"]) == (10, 10, 10)
+    assert levels["order"]["n_train"] == 30
+    assert site["hca"] == 1
+
+
+def noise_within_null(seed: int) -> tuple[int, int]:
+    """(numbers within their null, numbers) of one site of pure noise."""
+    tree = balanced_tree((2, 4, 8))
+    plan = planned(tree, 24)
+    X = np.random.default_rng(seed).normal(size=(len(plan.leaf), 24)).astype(np.float32)
+    levels, site = scored(X, plan, replace(SETTINGS, seed=seed))
+    records = [(record["accuracy"], record) for record in levels.values()] + [(site["hca"], site)]
+    return sum(r["shuffled_low"] <= value <= r["shuffled_high"] for value, r in records), len(records)
+
+
+def test_noise_is_within_its_null() -> None:
+    inside, of = map(sum, zip(*(noise_within_null(seed) for seed in range(6)), strict=True))
+    assert inside >= of - 4
+
+
+@pytest.mark.slow
+def test_noise_is_within_its_null_in_93_of_100_seeds() -> None:
+    inside, of = map(sum, zip(*(noise_within_null(1000 + seed) for seed in range(100)), strict=True))
+    assert inside >= 0.93 * of

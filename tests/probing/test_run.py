@@ -1,0 +1,240 @@
+"""The command from a store on disk to its tables, and every way of using it wrongly."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from commandline import InputError
+from extract import Store
+from probing.config import ProbeConfig
+from probing.results import ProbeRun
+from probing.run import run
+from taxonomy import Taxonomy
+from tests.probing.planted import balanced_tree, clusters, ragged_tree, rows_of, write_store
+
+QUICK = {"penalties": [1.0, 0.01], "shuffles": 1, "bootstrap": 200}
+SITES = ("encoder.1", "encoder.2", "projector", "llm.0", "llm.final")
+
+
+def planted(path: Path, tree: Taxonomy | None = None, per_leaf: int = 16, **options) -> Path:
+    """A store whose projector loses everything."""
+    tree = tree or balanced_tree()
+    leaf, split = rows_of(tree, per_leaf)
+    features = {}
+    for index, site in enumerate(SITES):
+        lost = site not in ("encoder.1", "encoder.2")
+        X = clusters(tree, leaf, 0.4, seed=index)[0]
+        features[site] = np.random.default_rng(index).normal(size=X.shape).astype(np.float32) if lost else X
+    features["projector"] = features["projector"][:, :5]
+    return write_store(path, features, leaf, options.pop("split", split), tree, **options)
+
+
+def probe(store: Path, **changes) -> ProbeRun:
+    run(ProbeConfig(store=str(store), **(QUICK | changes)))
+    return ProbeRun.open(changes.get("out") or store)
+
+
+def test_from_store_to_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = planted(tmp_path / "planted.zarr")
+    found = probe(store)
+    assert found.path == tmp_path / "planted.probe"
+    assert [record["site"] for record in found.hca] == list(SITES)
+    assert len(found.probes) == 3 * len(SITES)
+    cells = {(record["site"], record["level"]): record for record in found.probes}
+    assert cells["encoder.2", "species"]["accuracy"] > cells["encoder.2", "species"]["shuffled_high"]
+    assert cells["llm.0", "species"]["accuracy"] <= cells["llm.0", "species"]["shuffled_high"]
+    assert (cells["llm.final", "order"]["stage"], cells["llm.final", "order"]["layer"]) == ("llm", None)
+    assert cells["projector", "order"]["width"] == 5
+    printed = capsys.readouterr().out
+    for word in (*SITES, "order", "HCA", "product", "leaf lookup", "majority", "shuffled", "32 (8)", "64 train"):
+        assert word in printed
+    assert f"{100 * cells['encoder.1', 'family']['accuracy']:.1f} [" in printed
+
+
+def test_the_tables_agree_with_each_other(tmp_path: Path) -> None:
+    found = probe(planted(tmp_path / "planted.zarr"))
+    predictions = found.predictions().to_pylist()
+    for record in found.probes:
+        rows = [p for p in predictions if (p["site"], p["level"]) == (record["site"], record["level"])]
+        assert len(rows) == record["n_test"]
+        assert np.mean([p["true"] == p["predicted"] for p in rows]) == pytest.approx(record["accuracy"])
+        assert {p["true_name"].rsplit(" / ", 1)[-1].rsplit(" ", 1)[0] for p in rows} == {record["level"]}
+    for record in found.hca:
+        right: dict[str, bool] = {}
+        for p in (p for p in predictions if p["site"] == record["site"]):
+            right[p["id"]] = right.get(p["id"], True) and p["true"] == p["predicted"]
+        assert np.mean(list(right.values())) == pytest.approx(record["hca"])
+
+
+def test_the_summary_says_where_it_comes_from(tmp_path: Path) -> None:
+    store = planted(tmp_path / "planted.zarr")
+    probe(store, seed=5)
+    summary = json.loads((tmp_path / "planted.probe" / "summary.json").read_text())
+    assert summary["store"]["model"] == {"name": "planted"}
+    assert len(summary["store"]["attributes_sha256"]) == 64
+    assert summary["config"]["seed"] == 5
+    assert summary["split"]["rows"] == {"train": 64, "validation": 32, "test": 32}
+    assert {"torch", "numpy", "python", "taxoprobe"} <= set(summary["versions"])
+
+
+def test_the_same_seed_gives_the_same_tables(tmp_path: Path) -> None:
+    store = planted(tmp_path / "planted.zarr")
+    first, second = (probe(store, out=str(tmp_path / name)) for name in ("a", "b"))
+    assert first.probes == second.probes
+    assert first.predictions().equals(second.predictions())
+
+
+def test_ragged_store_and_quarantined_rows(tmp_path: Path) -> None:
+    tree = ragged_tree()
+    status = ["ok"] * (16 * 8)
+    status[3] = status[15] = "truncated JPEG"
+    store = planted(tmp_path / "planted.zarr", tree, status=status)
+    handle = Store.open(store, mode="r+")
+    handle.arrays["encoder"][:, [3, 15]] = np.nan
+    found = probe(store, sites=["encoder.*"])
+    assert [record["site"] for record in found.hca] == ["encoder.1", "encoder.2"]
+    root = next(record for record in found.probes if record["level"] == "root")
+    assert root["unscored"] == "it has one node"
+    assert root["accuracy"] is None
+    assert found.hca[0]["n_test"] == 4 * 8 - 1
+    assert found.summary["store"]["rows"] == {"ok": 126, "quarantined": 2}
+
+
+def test_leaf_split_has_its_own_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = planted(tmp_path / "planted.zarr", balanced_tree((2, 4, 24)))
+    run(ProbeConfig(store=str(store), split="leaf", sites=["encoder.2"], penalties=[0.1], shuffles=1))
+    found = ProbeRun.open(tmp_path / "planted.probe-leaf")
+    assert found.summary["config"]["split"] == "leaf"
+    assert "Level species is not scored" in capsys.readouterr().out
+
+
+def test_text_store(tmp_path: Path) -> None:
+    tree = balanced_tree((2, 4, 40))
+    leaf = np.repeat(np.arange(40, dtype=np.int32), 2)
+    split = np.array(["train", "train", "validation", "test"])[leaf % 4]
+    X, _ = clusters(tree, leaf, 0.05)
+    store = write_store(tmp_path / "t.zarr", {"text.0": X}, leaf, split, tree, level=["order", "family"] * 40)
+    found = probe(store)
+    assert found.hca[0]["hca"] > 0.9
+    assert found.hca[0]["n_test"] == 10
+    assert set(found.predictions()["id"].to_pylist()) <= set(tree.leaves)
+
+
+def test_an_earlier_result_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    store = planted(tmp_path / "planted.zarr")
+    probe(store, seed=1)
+    handle = Store.open(store, mode="r+")
+    handle.arrays["llm"][0, 7] = np.nan
+    with pytest.raises(InputError, match=r"1 rows marked ok hold NaN or infinity at llm.0, the first is sample 's7'"):
+        probe(store, seed=2)
+    assert ProbeRun.open(store).summary["config"]["seed"] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["planted.probe", "planted.zarr"]
+    probe(store, seed=3, sites=["encoder.1"])
+    assert ProbeRun.open(store).summary["config"]["seed"] == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["planted.probe", "planted.zarr"]
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_the_earlier_result_and_the_next_one_replaces_it(tmp_path: Path) -> None:
+    store = planted(tmp_path / "planted.zarr")
+    probe(store, seed=1)
+    command = [sys.executable, "-m", "probing", str(store), "--seed=2", "--shuffles=300"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    building = tmp_path / "planted.probe.new" / "predictions.parquet"
+    while not building.exists():
+        assert process.poll() is None
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert ProbeRun.open(store).summary["config"]["seed"] == 1
+    assert probe(store, seed=3).summary["config"]["seed"] == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["planted.probe", "planted.zarr"]
+
+
+def test_an_unfinished_store_says_how_much_is_missing(tmp_path: Path) -> None:
+    status = ["ok" if row % 4 else "pending" for row in range(128)]
+    store = planted(tmp_path / "planted.zarr", status=status)
+    with pytest.raises(InputError, match="32 of 128 rows are still pending"):
+        probe(store)
+    assert probe(store, allow_partial=True).summary["store"]["rows"] == {"ok": 96, "pending": 32}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sites": ["encodr.1"]}, "no site 'encodr.1'; nearest: encoder.1"),
+        ({"sites": ["text.*"]}, r"no site 'text\.\*'"),
+        ({"levels": ["genus"]}, "no level 'genus'; the levels are order, family, species"),
+        ({"device": "cuda:7"}, "device 'cuda:7'"),
+    ],
+)
+def test_bad_settings(tmp_path: Path, changes: dict, message: str) -> None:
+    store = planted(tmp_path / "planted.zarr")
+    with pytest.raises(InputError, match=message):
+        probe(store, **changes)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["planted.zarr"]
+
+
+def test_bad_stores(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no store here"):
+        probe(tmp_path / "none.zarr")
+    empty = planted(tmp_path / "empty.zarr", status=["unreadable"] * 128)
+    with pytest.raises(InputError, match="none of its 128 rows holds activations"):
+        probe(empty)
+    no_test = planted(tmp_path / "no_test.zarr", split=np.full(128, "train"))
+    with pytest.raises(InputError, match="none is in the test split"):
+        probe(no_test)
+    single = Taxonomy.from_paths([["a", "b"]], ["top", "leaf"])
+    with pytest.raises(InputError, match="no level can be probed"):
+        probe(planted(tmp_path / "single.zarr", single))
+    few = planted(tmp_path / "few.zarr", per_leaf=2, split=np.array(["train", "test"] * 8))
+    with pytest.raises(InputError, match="too few samples per leaf"):
+        probe(few)
+
+
+def test_a_directory_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    store = planted(tmp_path / "planted.zarr")
+    mine = tmp_path / "photos"
+    mine.mkdir()
+    (mine / "cat.jpg").write_bytes(b"x")
+    with pytest.raises(InputError, match="holds no probe results"):
+        probe(store, out=str(mine))
+    assert (mine / "cat.jpg").exists()
+
+
+def test_results_that_are_not_there_or_damaged(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no probe results here"):
+        ProbeRun.open(tmp_path / "x.zarr")
+    store = planted(tmp_path / "planted.zarr")
+    probe(store)
+    (tmp_path / "planted.probe" / "hca.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="damaged probe results"):
+        ProbeRun.open(store)
+
+
+def test_help_answers_without_the_heavy_imports() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "probing", "--help"]
+    helped = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "--penalties" in helped.stdout
+    imported = {line.split("|")[-1].strip() for line in helped.stderr.split("\n")}
+    assert "pydantic" in imported
+    assert not {"torch", "sklearn", "zarr", "pyarrow"} & imported
+
+
+@pytest.mark.slow
+def test_the_command_line(tmp_path: Path) -> None:
+    store = planted(tmp_path / "planted.zarr")
+    arguments = ["--sites=encoder.1", "--penalties=[0.1]", "--shuffles=1", "--levels=None"]
+    subprocess.run([sys.executable, "-m", "probing", str(store), *arguments], check=True, capture_output=True)
+    assert pq.read_table(tmp_path / "planted.probe" / "probes.parquet").num_rows == 3
+    wrong = subprocess.run(
+        [sys.executable, "-m", "probing", str(store), "--levels=genus"], capture_output=True, text=True, check=False
+    )
+    assert wrong.returncode == 2
+    assert wrong.stderr == "error: no level 'genus'; the levels are order, family, species\n"
