@@ -40,6 +40,17 @@ def write_strings(file: str, values: Sequence[str], chunk_rows: int) -> None:
     write_file(file, memoryview(VLenUTF8().encode(np.array(padded, object))))
 
 
+def read_strings(file: str, chunk_rows: int) -> list[str] | None:
+    """The strings of a chunk; None where it is missing or damaged."""
+    try:
+        data = Path(file).read_bytes()
+        if int.from_bytes(data[:4], "little") != chunk_rows:  # the codec would make room for any number it is told
+            return None
+        return VLenUTF8().decode(data).tolist()
+    except Exception:  # whatever is wrong with the bytes, they hold no strings
+        return None
+
+
 def write_file(file: str, data: memoryview) -> None:
     """Write a file under a temporary name, then give it its own: it is there whole or not at all. Raises OSError."""
     temporary = f"{file}.partial"

@@ -10,8 +10,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from commandline import InputError
+from extract.layout import OK
 from extract.loader import Encoded, Inputs, batches
-from extract.store import OK
 from extract.writer import Writer
 
 if TYPE_CHECKING:

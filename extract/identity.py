@@ -6,7 +6,9 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from commandline import InputError
@@ -15,10 +17,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from extract.store import Store
+    from hooks import Loaded
 
 LIBRARIES = ("taxoprobe", "torch", "transformers", "nnsight", "zarr", "numpy", "pillow")
 INFORMATION = frozenset(
-    {"device", "versions", "certificate", "created", "model.id", "dataset.arguments", "schema_version"}
+    {"asked", "device", "versions", "certificate", "created", "model.id", "dataset.arguments", "schema_version"}
 )
 """Attributes that are recorded and not compared: a store may go on elsewhere, with the model in another folder."""
 
@@ -53,6 +56,35 @@ def require_same_sites(store: Store, here: Mapping[str, Any]) -> None:
         )
 
 
+def model_attributes(loaded: Loaded, store_dtype: str) -> dict[str, Any]:
+    """What is known of an extraction's identity once the model is there; `store_dtype` "auto" is the model's."""
+    source = Path(loaded.source)
+    dtype = str(loaded.dtype).removeprefix("torch.")
+    return {
+        "model": {
+            "id": str(source.resolve()) if source.is_dir() else loaded.source,
+            "revision": loaded.revision,
+            "class": type(loaded.model).__name__,
+            "dtype": dtype,
+            "config_hash": config_hash(loaded.model.config),
+            "weights_hash": weights_hash(loaded.model),
+        },
+        "store_dtype": dtype if store_dtype == "auto" else store_dtype,
+        "processor_hash": processor_hash(loaded.processor or loaded.tokenizer),
+        "device": str(loaded.device),
+        "versions": versions(),
+    }
+
+
+def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Dictionaries joined, and dictionaries inside them too."""
+    whole: dict[str, Any] = {}
+    for part in parts:
+        for key, value in part.items():
+            whole[key] = {**whole[key], **value} if isinstance(value, Mapping) and key in whole else value
+    return whole
+
+
 def config_hash(config: Any) -> str:
     """sha256 of a transformers configuration, without where it was loaded from."""
     content = {
@@ -77,6 +109,18 @@ def weights_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def files_stamp(model: str) -> str | None:
+    """sha256 over the names, sizes and times of change of a directory's files; None for a hub id.
+
+    While it stays the same, the weights are those of last time, and nothing need be loaded to know it.
+    """
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        return None
+    files = [(file.name, file.stat()) for file in sorted(folder.iterdir()) if file.is_file()]
+    return _hash([(name, stat.st_size, stat.st_mtime_ns) for name, stat in files])
+
+
 def processor_hash(processor: Any) -> str:
     """sha256 of everything that turns an image and a prompt into inputs: image settings, tokenizer, chat template."""
     image, tokenizer = getattr(processor, "image_processor", None), getattr(processor, "tokenizer", processor)
@@ -99,6 +143,20 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed as a package"
     return found
+
+
+def basename(model: str) -> str:
+    """The last part of a directory or hub id: a model's name wherever it lies."""
+    return file_name(Path(model).expanduser().resolve().name if Path(model).exists() else model.split("/")[-1])
+
+
+def absolute(path: str | None) -> str | None:
+    """A path that exists, from the root; anything else (an id, a preset) as it is."""
+    return str(Path(path).expanduser().resolve()) if path is not None and Path(path).expanduser().exists() else path
+
+
+def file_name(text: str) -> str:
+    return re.sub(r"[^\w.+-]+", "_", text)
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

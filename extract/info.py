@@ -6,7 +6,8 @@ from collections import Counter
 from itertools import groupby
 
 from extract.config import InfoConfig
-from extract.store import OK, PENDING, SiteInfo, Store
+from extract.layout import OK, PENDING, SiteInfo
+from extract.store import Store
 
 
 def run(config: InfoConfig) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from commandline import InputError
+from extract import space
 from extract.config import ExtractConfig
 from extract.dtypes import STORED
 from extract.fill import WINDOW
@@ -52,14 +53,12 @@ def run(config: ExtractConfig) -> None:
     chunk_rows = config.chunk_rows or default_chunk_rows(len(images), config.batch_size)
     splits = Counter(map(str, images.split))
     stages = Counter(site.stage for site in sites)
-    rows = math.ceil(len(images) / chunk_rows) * chunk_rows if len(images) > chunk_rows else len(images)
     print(f"store        {store_path(config, images)}")
     print(f"samples      {len(images):,} ({', '.join(f'{count:,} {name}' for name, count in splits.items())})")
     print(f"             {images.split_source}")
     print(f"sites        {len(sites)} ({', '.join(f'{count} {stage}' for stage, count in stages.items())})")
-    print(
-        f"on disk      {_size(per_sample * rows)}, {_size(per_sample)} a sample, flushed every {chunk_rows:,} samples"
-    )
+    total = _size(space.of_store(len(images), chunk_rows, per_sample))
+    print(f"on disk      {total}, {_size(per_sample)} a sample, flushed every {chunk_rows:,} samples")
     estimate = _estimate(config, images, outline)
     weights = outline.total_parameters * estimate.itemsize
     buffers = chunk_rows * per_sample

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from commandline import InputError
-from extract import identity
+from extract import identity, space
 from extract.config import ExtractConfig
+from extract.dtypes import STORED
 from extract.fill import Model, Tally, fill
+from extract.identity import absolute, basename, file_name, merged, model_attributes
+from extract.layout import OK
 from extract.loader import Loader
 from extract.lock import lock
 from extract.progress import bar
-from extract.store import OK, Store
+from extract.store import Store
 from extract.writer import Writer, committed_units
 from taxonomy import ImageSet, load_images
 
@@ -46,10 +46,11 @@ def run(config: ExtractConfig) -> None:
         store = Store.open(path, mode="r+") if path.exists() else None
         if store is not None:
             identity.require_same(store, settings)
-            if len(committed_units(store)) == -(-len(store) // store.chunk_rows):
+            if complete(store) and store.attrs.get("asked") == settings["asked"]:
                 print(f"{path} is complete already")
                 return _report(store)
-        check_space(path, config, settings["chunk_rows"], images, store)
+        rows = settings["chunk_rows"]
+        space.require(path.parent, space.left(store) if store else space.foretold(config, len(images), rows))
         loaded = load_model(config)
         with Loader(
             images,
@@ -59,8 +60,8 @@ def run(config: ExtractConfig) -> None:
             ahead=2 * max(config.workers, config.batch_size),
         ) as loader:
             sites = _sites(config, images, loaded, loader)
-            header = merged(settings, model_attributes(loaded))
-            store = _resume(store, header, sites) if store else _create(path, config, images, sites, header)
+            header = merged(settings, model_attributes(loaded, config.store_dtype))
+            store = _resume(store, header, sites) if store else _create(path, images, sites, header)
             writer = Writer(store)
             done = len(store) - sum(map(len, writer.pending))
             with bar(len(store), "image", path.name, done) as progress:
@@ -92,20 +93,6 @@ def store_path(config: ExtractConfig, images: ImageSet) -> Path:
     return Path(config.store or Path("runs") / f"{basename(config.model)}-{file_name(images.name)}.zarr")
 
 
-def basename(model: str) -> str:
-    """The last part of a directory or hub id: a model's name wherever it lies."""
-    return file_name(Path(model).expanduser().resolve().name if Path(model).exists() else model.split("/")[-1])
-
-
-def absolute(path: str | None) -> str | None:
-    """A path that exists, from the root; anything else (an id, a preset) as it is."""
-    return str(Path(path).expanduser().resolve()) if path is not None and Path(path).expanduser().exists() else path
-
-
-def file_name(text: str) -> str:
-    return re.sub(r"[^\w.+-]+", "_", text)
-
-
 def settings_of(config: ExtractConfig, images: ImageSet) -> dict[str, Any]:
     """What is known of an extraction's identity before the model is loaded (see `extract.identity`)."""
     rows = config.chunk_rows or default_chunk_rows(len(images), config.batch_size)
@@ -114,6 +101,13 @@ def settings_of(config: ExtractConfig, images: ImageSet) -> dict[str, Any]:
             "name": basename(config.model),
             "random_init": config.random_init,
             "seed": config.seed if config.random_init else None,
+        },
+        "asked": {
+            "dtype": config.dtype,
+            "store_dtype": config.store_dtype,
+            "sites": config.sites,
+            "revision": config.revision,
+            "files": identity.files_stamp(config.model),
         },
         "prompt": config.prompt,
         "system": config.system,
@@ -135,6 +129,11 @@ def settings_of(config: ExtractConfig, images: ImageSet) -> dict[str, Any]:
             },
         },
     }
+
+
+def complete(store: Store) -> bool:
+    """Whether every unit is committed."""
+    return sum(map(len, committed_units(store))) == len(store)
 
 
 def default_chunk_rows(n: int, batch_size: int) -> int:
@@ -167,24 +166,6 @@ def load_model(config: ExtractConfig) -> Loaded:
     return loaded
 
 
-def model_attributes(loaded: Loaded) -> dict[str, Any]:
-    """What is known of an extraction's identity once the model is there."""
-    source = Path(loaded.source)
-    return {
-        "model": {
-            "id": str(source.resolve()) if source.is_dir() else loaded.source,
-            "revision": loaded.revision,
-            "class": type(loaded.model).__name__,
-            "dtype": str(loaded.dtype).removeprefix("torch."),
-            "config_hash": identity.config_hash(loaded.model.config),
-            "weights_hash": identity.weights_hash(loaded.model),
-        },
-        "processor_hash": identity.processor_hash(loaded.processor or loaded.tokenizer),
-        "device": str(loaded.device),
-        "versions": identity.versions(),
-    }
-
-
 def encoder(config: ExtractConfig) -> Any:
     """(processor, RGB image) -> the inputs of one sample, with the settings' prompt."""
     from hooks.inputs import encode
@@ -192,47 +173,26 @@ def encoder(config: ExtractConfig) -> Any:
     return lambda processor, image: encode(processor, image, config.prompt, config.system)
 
 
-def check_space(path: Path, config: ExtractConfig, chunk_rows: int, images: ImageSet, store: Store | None) -> None:
-    """Raise InputError when the disk cannot hold what is still to be written; the sizes come from the configuration."""
-    from extract.plan import bytes_per_sample, expected_sites
-
-    if store is None:
-        per_sample, left = bytes_per_sample(*expected_sites(config)), len(images)
-    else:
-        per_sample = sum(array.dtype.itemsize * array.size for array in store.arrays.values()) // len(store)
-        left = len(store) - sum(map(len, committed_units(store)))
-    whole_chunks = -(-left // chunk_rows) * chunk_rows if store is None and left > chunk_rows else left
-    needed, free = per_sample * whole_chunks, shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise InputError(
-            f"the disk of {path.parent} has {free / 1e9:.2f} GB free and {needed / 1e9:.2f} GB are needed: "
-            "free some, or choose fewer --sites or another --store"
-        )
-
-
-def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Dictionaries joined, and dictionaries inside them too."""
-    whole: dict[str, Any] = {}
-    for part in parts:
-        for key, value in part.items():
-            whole[key] = {**whole[key], **value} if isinstance(value, Mapping) and key in whole else value
-    return whole
-
-
 def _sites(config: ExtractConfig, images: ImageSet, loaded: Loaded, loader: Loader) -> SiteMap:
-    """The sites wanted, found on the first image that can be used."""
-    from hooks import find_sites
+    """The sites wanted, found on the first image that can be used, and read from it once: what cannot be read is an
+    error before there is a store."""
+    from hooks import capture, find_sites
 
     reason = ""
     for row in range(len(images)):
         sample = loader.sample(row)
         if sample.inputs is not None:
-            return find_sites(loaded.model, sample.inputs).select(config.sites)  # pyright: ignore[reportArgumentType]
+            sites = find_sites(loaded.model, sample.inputs).select(config.sites)  # pyright: ignore[reportArgumentType]
+            capture(loaded.model, sample.inputs, sites, config.pool)
+            return sites
         reason = reason or f"{images.ids[row]}: {sample.reason}"
     raise InputError(f"none of the {len(images):,} images of {images.name} can be used; {reason}")
 
 
-def _create(path: Path, config: ExtractConfig, images: ImageSet, sites: SiteMap, header: dict[str, Any]) -> Store:
+def _create(path: Path, images: ImageSet, sites: SiteMap, header: dict[str, Any]) -> Store:
+    itemsize = np.dtype(STORED.get(header["store_dtype"], "float32")).itemsize
+    per_sample = itemsize * sum(site.width for site in sites.values())
+    space.require(path.parent, space.of_store(len(images), header["chunk_rows"], per_sample))
     return Store.create(
         path,
         sites=sites.values(),
@@ -241,7 +201,7 @@ def _create(path: Path, config: ExtractConfig, images: ImageSet, sites: SiteMap,
         split=images.split,
         taxonomy=images.taxonomy,
         attrs=header,
-        logical_dtype=header["model"]["dtype"] if config.store_dtype == "auto" else config.store_dtype,
+        logical_dtype=header["store_dtype"],
         chunk_rows=header["chunk_rows"],
     )
 

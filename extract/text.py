@@ -30,10 +30,12 @@ import numpy as np
 from commandline import InputError
 from extract import identity
 from extract.config import TextConfig
+from extract.identity import basename, file_name, merged, model_attributes
+from extract.layout import OK
 from extract.lock import lock
 from extract.progress import bar
-from extract.run import basename, default_chunk_rows, file_name, merged, model_attributes
-from extract.store import OK, Store
+from extract.run import default_chunk_rows
+from extract.store import Store
 from extract.writer import Writer
 from taxonomy import Taxonomy, load_taxonomy
 from taxonomy.splits import leaf_disjoint
@@ -170,7 +172,7 @@ def _open(
 ) -> Store:
     leaf = np.array([row.leaf for row in planned], np.int32)
     split = leaf_disjoint(tree, leaf, TEST_FRACTION, config.seed, VALIDATION_FRACTION)
-    header = merged(_settings(config, template, planned, split, tree), model_attributes(loaded))
+    header = merged(_settings(config, template, planned, split, tree), model_attributes(loaded, config.store_dtype))
     if path.exists():
         store = Store.open(path, mode="r+")
         identity.require_same(store, header)
@@ -185,7 +187,7 @@ def _open(
         level=[row.level for row in planned],
         taxonomy=tree,
         attrs=header,
-        logical_dtype=header["model"]["dtype"] if config.store_dtype == "auto" else config.store_dtype,
+        logical_dtype=header["store_dtype"],
         chunk_rows=header["chunk_rows"],
     )
 

@@ -11,8 +11,9 @@ import numpy as np
 from commandline import InputError
 from extract.config import VerifyConfig
 from extract.dtypes import decode
+from extract.layout import OK, PENDING, units
 from extract.progress import bar
-from extract.store import OK, PENDING, Samples, Store, units
+from extract.store import Samples, Store
 from extract.writer import damaged_chunks
 
 SHOWN = 20
@@ -21,9 +22,10 @@ SHOWN = 20
 def run(config: VerifyConfig) -> int:
     """Print what is wrong and return 1, or print that nothing is and return 0."""
     store = Store.open(config.store)
-    problems = [*check_samples(store.samples, len(store.taxonomy.leaves)), *check_units(store)]
-    if config.images:
-        problems += check_images(store)
+    problems = damaged_table(store)
+    if not problems:
+        problems = [*check_samples(store.samples, len(store.taxonomy.leaves)), *check_units(store)]
+        problems += check_images(store) if config.images else []
     for problem in problems[:SHOWN]:
         print(f"{store.path}: {problem}")
     if len(problems) > SHOWN:
@@ -33,6 +35,15 @@ def run(config: VerifyConfig) -> int:
         rest = f", {len(store) - ok:,} quarantined" if ok < len(store) else ""
         print(f"{store.path}: whole; {ok:,} samples at {len(store.sites)} sites{rest}")
     return 1 if problems else 0
+
+
+def damaged_table(store: Store) -> list[str]:
+    """What keeps the sample table from being read at all."""
+    try:
+        _ = store.samples
+    except InputError as error:
+        return [str(error)]
+    return []
 
 
 def check_samples(samples: Samples, leaves: int) -> list[str]:

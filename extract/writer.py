@@ -9,7 +9,8 @@ A flush unit is one chunk of rows across every site. Its order on disk is the pr
 
 A kill between any two steps leaves the unit pending and it is done again. Nothing is fsynced: the page cache
 outlives a killed process. After a power cut a file may be short or missing while its marker survived; chunks are not
-compressed, so their exact size is known, and a unit counts as committed only if every one of its chunks has that size.
+compressed, so their exact size is known, and a unit counts as committed only if every one of its chunks has that size
+and its hashes and statuses can be read.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from commandline import InputError
-from extract.chunks import chunk_bytes, chunk_file, write_chunk, write_strings
+from extract.chunks import chunk_bytes, chunk_file, read_strings, write_chunk, write_strings
 from extract.dtypes import bits, fill_value, finite_rows, to_stored
-from extract.store import OK, PENDING, Store, read_samples, units
+from extract.layout import OK, PENDING, units
+from extract.store import Store
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,13 +104,19 @@ class Writer:
 
 
 def committed_units(store: Store) -> set[range]:
-    """Units with a commit marker and every chunk at its full size."""
-    status = read_samples(store.group).status
+    """Units with a commit marker, hashes, and every chunk at its full size."""
+    columns: list[Any] = [store.group["sample/sha256"], store.group["sample/status"]]
+    rows = min(store.chunk_rows, len(store))
     return {
         unit
-        for unit in units(len(store), store.chunk_rows)
-        if PENDING not in status[unit.start : unit.stop] and not damaged_chunks(store, unit)
+        for position, unit in enumerate(units(len(store), store.chunk_rows))
+        if _settled(*(read_strings(chunk_file(store.path, column, position), rows) for column in columns))
+        and not damaged_chunks(store, unit)
     }
+
+
+def _settled(sha256: list[str] | None, status: list[str] | None) -> bool:
+    return sha256 is not None and status is not None and PENDING not in status
 
 
 def damaged_chunks(store: Store, unit: range) -> list[str]:

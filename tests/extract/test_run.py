@@ -108,6 +108,7 @@ def test_complete_stores_are_left_alone(
     ("change", "difference"),
     [
         (["--pool", "last"], 'pool: there "mean", here "last"'),
+        (["--store_dtype", "bfloat16"], 'store_dtype: there "float32", here "bfloat16"'),
         (["--prompt", "What is it?"], 'prompt: there "Describe this image.", here "What is it?"'),
         (["--system", "You see."], 'system: there null, here "You see."'),
         (["--limit", "23"], "dataset.n: there 24, here 23"),
@@ -154,6 +155,21 @@ def test_other_weights_dtypes_and_sites_are_refused(
     assert "model.weights_hash" in capsys.readouterr().err
     assert extract("--model", model, *argv) == 0
     assert Store.open(unfinished).ok.all()
+
+
+def test_a_complete_store_of_other_weights_is_not_taken_for_this_models(
+    stores: dict[str, Path], checkpoints: dict[str, Path], world: Path, tmp_path: Path, capsys
+) -> None:
+    """Trained on under the same name, in the same place."""
+    model = shutil.copytree(checkpoints["internvl"], tmp_path / checkpoints["internvl"].name)
+    path = shutil.copytree(stores["internvl"], tmp_path / "s.zarr")
+    argv = ["--model", model, "--dataset", world, "--limit", 24, "--batch_size", 3, "--store", path]
+    assert extract(*argv) == 0
+    trained = load(model)
+    next(trained.model.parameters()).data.add_(0.01)
+    trained.model.save_pretrained(model)
+    assert extract(*argv) == 2
+    assert "model.weights_hash" in capsys.readouterr().err
 
 
 def test_a_moved_model_goes_on(unfinished: Path, checkpoints: dict[str, Path], world: Path, tmp_path: Path) -> None:
@@ -226,6 +242,7 @@ def test_no_good_image_at_all(checkpoints: dict[str, Path], tmp_path: Path, caps
         (["--model", "/no/such/model"], "no such directory"),
         (["--dataset", "/no/such/data.jsonl"], "no such|not exist|not found|no file"),
         (["--sites", "llm.99"], "no site matches 'llm.99'"),
+        (["--pool", "cls"], "pool=cls reads a tower's class token"),
         (["--device", "cuda:7"], "CUDA devices"),
         (["--dtype", "float7"], "dtype 'float7' is not known"),
         (["--store", "/proc/nowhere/s.zarr"], "cannot write to /proc/nowhere"),

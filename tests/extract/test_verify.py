@@ -49,6 +49,7 @@ def poke(path: Path, name: str, place: tuple, value) -> None:
         ),
         (lambda path: poke(path, "llm", (0, 4, 0), 0x7F80), "llm.0: sample 'image 4' is ok but holds NaN or infinity"),
         (lambda path: poke(path, "projector", (2,), 0), "projector: sample 'image 2' is quarantined but holds numbers"),
+        (lambda path: (path / "sample" / "status" / "c.1").write_bytes(b""), "sample/status is damaged"),
         (lambda path: poke(path, "sample/id", (3,), "image 1"), "the id 'image 1' stands for 2 samples"),
         (lambda path: poke(path, "sample/leaf", (3,), 7), "sample 'image 3' has leaf 7 of 3"),
         (lambda path: poke(path, "sample/sha256", (3,), ""), "sample 'image 3' is ok but has no sha256"),

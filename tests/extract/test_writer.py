@@ -151,6 +151,24 @@ def test_a_short_or_missing_chunk_is_written_again(tmp_path: Path) -> None:
     assert contents(path) == expected
 
 
+@pytest.mark.parametrize("column", ["sha256", "status"])
+@pytest.mark.parametrize("kept", [0, 5, 11])
+def test_a_damaged_marker_is_written_again(tmp_path: Path, column: str, kept: int) -> None:
+    """What a power cut can leave of a small file: nothing, or part of it."""
+    path = tmp_path / "s.zarr"
+    go_on(path)
+    expected = contents(path)
+    chunk = path / "sample" / column / "c.1"
+    chunk.write_bytes(chunk.read_bytes()[:kept])
+    with pytest.raises(InputError, match=f"sample/{column} is damaged"):
+        _ = Store.open(path).samples
+    assert committed_units(Store.open(path)) == {range(4), range(8, 10)}
+    chunk.write_bytes(b"junk" * 10)  # read as a length, two thousand million strings
+    assert committed_units(Store.open(path)) == {range(4), range(8, 10)}
+    go_on(path)
+    assert contents(path) == expected
+
+
 def test_partial_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     store = create(tmp_path / "s.zarr")
     leftover = store.path / "llm" / "0.abc.partial"
