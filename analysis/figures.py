@@ -36,7 +36,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 MOST_TICKS = 16
-"""Sites that are named below a panel before only some of them are."""
+"""Sites that are named across the page before only some of them are."""
 PANEL = (4.6, 2.5)
 """Inches."""
 
@@ -53,7 +53,9 @@ def accuracy_curves(probes: Sequence[Record], sites: Sequence[str], levels: Sequ
             panel.set_title(level)
         for panel in panels[len(levels) :]:
             panel.set_visible(False)
-        _sites_axis(panels[: len(levels)], [record for record in probes if record["level"] == levels[0]])
+        _sites_axis(
+            panels[: len(levels)], [record for record in probes if record["level"] == levels[0]], columns=columns
+        )
         for index, panel in enumerate(panels[: len(levels)]):
             panel.tick_params(labelbottom=index + columns >= len(levels))
             panel.set_ylabel("" if index % columns else "% right")
@@ -124,11 +126,14 @@ def _level_panel(panel: Axes, records: Sequence[Record]) -> None:
     panel.plot(x, value["accuracy"], color=BLUE, marker="o", ms=3, label="probe, 95 % interval over leaves")
 
 
-def _sites_axis(panels: Sequence[Axes], records: Sequence[Record], offset: float = 0.0, bands: bool = True) -> None:
-    """Sites along x, every stage marked; shared by the panels."""
+def _sites_axis(
+    panels: Sequence[Axes], records: Sequence[Record], *, columns: int = 1, offset: float = 0.0, bands: bool = True
+) -> None:
+    """Sites along x, every stage marked; shared by the panels, which stand in so many columns."""
     names = [record["site"] for record in records]
-    every = -(-len(names) // MOST_TICKS)
-    shown = [index for index in range(len(names)) if index % every == 0 or index == len(names) - 1]
+    every = -(-len(names) * columns // MOST_TICKS)
+    last = len(names) - 1
+    shown = [*(index for index in range(last) if index % every == 0 and last - index > every / 2), last]
     for panel in panels:
         panel.set_xticks(
             [index + offset for index in shown], [names[index] for index in shown], rotation=60, ha="right"

@@ -56,6 +56,20 @@ def test_planted_clusters_are_read_as_well_as_they_can_be() -> None:
     assert site["hca"] > site["shuffled_high"]
 
 
+def test_probes_of_shuffled_labels_know_nothing() -> None:
+    tree = balanced_tree((2, 4, 12))
+    plan = planned(tree, 60)
+    X, _ = clusters(tree, plan.leaf, 0.1)
+    probes = probe_site(X, plan, SETTINGS)
+    truth = plan.scored_path[plan.test_units]
+    assert probes.shuffled.shape == (2, len(truth), 3)
+    assert (probes.levels["species"].predicted == truth[:, 2]).mean() > 0.95
+    assert (probes.shuffled[..., 2] == truth[:, 2]).mean() < 0.3
+    of_species = {code: path for *path, code in tree.codes.tolist()}
+    agree = [of_species[species] == [order, family] for order, family, species in probes.shuffled[0].tolist()]
+    assert np.mean(agree) > 0.35, "paths are shuffled whole: by chance a family would fit 1 in 4 species"
+
+
 def test_the_record_counts_what_it_says() -> None:
     tree = balanced_tree()
     plan = planned(tree, 16)
