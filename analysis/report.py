@@ -91,7 +91,9 @@ def headline(hca: Sequence[Record], found: Sequence[Change]) -> str:
     losses = [change for change in found if change.of == HCA and change.high < 0]
     if losses:
         worst = min(losses, key=lambda change: change.difference)
-        text += f"; the largest drop between stage ends is from {worst.before} to {worst.after}: {_points(worst)} points"
+        text += (
+            f"; the largest drop between stage ends is from {worst.before} to {worst.after}: {_points(worst)} points"
+        )
     elif len(hca) > 1:
         text += "; between stage ends HCA does not clearly drop anywhere"
     return text + "."
