@@ -40,6 +40,7 @@ def start(argv: list[str]):
     """The command in a process of its own; forked, so that it need not import everything again."""
 
     def child() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
         sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
         os._exit(extract(*argv))
 
