@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -67,9 +68,11 @@ def demo(config: DemoConfig) -> int:
         ["probing", str(store), "--device", config.device],
         ["analysis", "report", str(store)],
     ]
+    # One thread: matrices this small give others nothing to do but wait, which on a busy machine takes minutes.
+    environment = {"OMP_NUM_THREADS": "1"} | os.environ
     for step in steps:
         print(f"\n$ python -m {shlex.join(step)}", flush=True)
-        status = subprocess.run([sys.executable, "-m", *step], check=False).returncode
+        status = subprocess.run([sys.executable, "-m", *step], env=environment, check=False).returncode
         if status:
             return status
     print(CLOSING.format(architecture=config.architecture, out=out))
