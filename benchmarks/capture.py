@@ -68,7 +68,8 @@ def run(config: CaptureBenchConfig) -> None:
     plain, reading = (statistics.median(side) for side in zip(*pairs, strict=True))
     size = sum(weight.numel() for weight in model.parameters()) / 1e6
     tokens = batches[0]["input_ids"].shape[1]
-    print(f"{type(model).__name__}, {size:.0f}M parameters, {len(sites)} sites, {tokens} tokens a sample, {loaded.device}")
+    name = type(model).__name__
+    print(f"{name}, {size:.0f}M parameters, {len(sites)} sites, {tokens} tokens a sample, {loaded.device}")
     print(f"bare forwards      {plain:.3f} s (before wrapping {untouched:.3f} s), {len(samples) / plain:.2f} images/s")
     print(f"every site, mean   {reading:.3f} s, {len(samples) / reading:.2f} images/s")
     print(f"ratio              {reading / plain:.3f} (bar 1.10; pairs {', '.join(f'{b / a:.3f}' for a, b in pairs)})")
