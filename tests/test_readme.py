@@ -129,23 +129,26 @@ def test_every_command_is_accepted_by_its_parser(desk, page):
 
 
 @pytest.mark.slow
-def test_every_command_of_the_readme_runs_in_its_order(desk):
-    """Tiny models answer to the hub's names. Nothing may fail, and what is promised to be written is there."""
-    page = ROOT / "README.md"
-    for command in commands(page):
-        if command.startswith("make ") and set(targets(command)) & WORKSHOP:
-            continue
-        small = {"ARGS": "--n=5"} if command == "make demo" else {}
-        done = run(command, desk, **small)
-        assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
+def test_every_command_runs_in_its_order(desk):
+    """The README first, then what the other pages do with what it made; tiny models answer to the hub's names.
+
+    Nothing may fail, and what is promised to be written is there.
+    """
+    for page in PAGES:
+        for command in commands(page):
+            if command.startswith("make ") and set(targets(command)) & WORKSHOP:
+                continue
+            small = {"ARGS": "--n=5"} if command == "make demo" else {}
+            done = run(command, desk, **small)
+            assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
+        for block in blocks(page, "python"):
+            done = subprocess.run([sys.executable, "-c", block], cwd=desk, env=os.environ | {"PYTHONPATH": str(ROOT)})
+            assert done.returncode == 0, block
     assert (desk / "runs/demo/untrained.zarr/zarr.json").is_file()
     assert sorted(path.name for path in (desk / "runs").glob("*.zarr")) == [
         "Qwen2.5-VL-7B-Instruct-cub200.zarr",
         "llava-photographs.zarr",
     ]
-    for block in blocks(page, "python"):
-        done = subprocess.run([sys.executable, "-c", block], cwd=desk, env=os.environ | {"PYTHONPATH": str(ROOT)})
-        assert done.returncode == 0, block
 
 
 def test_a_wrong_command_would_be_noticed(desk):
