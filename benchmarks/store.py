@@ -47,6 +47,7 @@ class Place:
     stage: str = "llm"
     layer: int | None = 0
     module: str = ""
+    reads: str = "output"
     width: int = 0
 
 

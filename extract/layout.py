@@ -32,6 +32,8 @@ class SiteLike(Protocol):
     @property
     def module(self) -> str: ...
     @property
+    def reads(self) -> str: ...
+    @property
     def width(self) -> int: ...
 
 
@@ -43,6 +45,8 @@ class SiteInfo:
     stage: str
     layer: int | None
     module: str
+    reads: str
+    """Which side of the module: input or output."""
     width: int
     logical_dtype: str
     array: str
@@ -89,7 +93,8 @@ def place(sites: list[SiteLike], logical_dtype: str) -> list[SiteInfo]:
     for position, (site, array) in enumerate(zip(sites, arrays, strict=True)):
         flat = array == "projector" and arrays.count(array) == 1
         index = None if flat else arrays[:position].count(array)
-        infos.append(SiteInfo(site.name, site.stage, site.layer, site.module, site.width, logical_dtype, array, index))
+        where = (site.name, site.stage, site.layer, site.module, site.reads)
+        infos.append(SiteInfo(*where, site.width, logical_dtype, array, index))
     return infos
 
 

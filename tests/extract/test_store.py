@@ -29,6 +29,7 @@ class Place:
     layer: int | None
     width: int
     module: str = "model.somewhere"
+    reads: str = "output"
 
 
 SITES = [
