@@ -54,8 +54,13 @@ def fill(
     samples are done. Raises InputError when the disk is full or not even the first sample goes through the model.
     """
     filling = _Filling(writer, model, batch_size, progress)
-    for unit in writer.pending:
-        filling.unit(unit, islice(samples, len(unit)))
+    gc.collect()
+    gc.freeze()  # what is here now stays: a collection need not look through the model and every library each time
+    try:
+        for unit in writer.pending:
+            filling.unit(unit, islice(samples, len(unit)))
+    finally:
+        gc.unfreeze()
     return filling.tally
 
 

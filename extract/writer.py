@@ -51,7 +51,7 @@ class Writer:
         self._rows_per_chunk = min(store.chunk_rows, len(store))
         columns = {name: store.group[name] for name in ("sample/sha256", "sample/status")}
         self._arrays: dict[str, Any] = {**store.arrays, **columns}
-        self._filled = {name: np.zeros(store.chunk_rows, bool) for name in store.sites}
+        self._filled = {name: np.zeros(self._rows_per_chunk, bool) for name in store.sites}
 
     def put(self, unit: range, rows: Sequence[int], values: Mapping[str, Tensor]) -> dict[int, str]:
         """Place activations, {site: float tensor (len(rows), feature)}, at sample indices `rows` of `unit`.
@@ -76,15 +76,15 @@ class Writer:
         Raises InputError when the disk is full (everything committed before stays); ValueError if a row marked ok was
         never put.
         """
-        ok = np.array([one == OK for one in status])
         if PENDING in status or not len(status) == len(sha256) == len(unit):
             raise ValueError(f"unit {unit}: one final status and one sha256 per row are needed")
+        empty = [row for row, one in enumerate(status) if one != OK] + list(range(len(unit), self._rows_per_chunk))
         for name, filled in self._filled.items():
-            if not filled[: len(unit)][ok].all():
+            filled[empty] = True
+            if not filled.all():
                 raise ValueError(f"unit {unit}: rows marked ok were never put at {name}")
-            self._rows(name)[: len(unit)][~ok] = fill_value(self.store.sites[name].logical_dtype)
-            self._rows(name)[len(unit) :] = fill_value(self.store.sites[name].logical_dtype)
             filled[:] = False
+            self._rows(name)[empty] = fill_value(self.store.sites[name].logical_dtype)
         position = unit.start // self.store.chunk_rows
         try:
             for name, site in self.store.sites.items():
