@@ -174,6 +174,18 @@ def test_a_row_marked_ok_must_have_been_put(tmp_path: Path) -> None:
     writer.put(unit, [0, 1], {name: rows[:2] for name, rows in data.items()})
     with pytest.raises(ValueError, match="never put"):
         writer.commit(unit, [""] * 4, ["ok"] * 4)
+    for status in (["ok", "ok", "pending", "bad"], ["ok"] * 2):
+        with pytest.raises(ValueError, match="one final status"):
+            writer.commit(unit, [""] * 4, status)
+
+
+def test_large_numbers_are_numbers(tmp_path: Path) -> None:
+    """Their sum is beyond float32, and they are not."""
+    store = create(tmp_path / "s.zarr", logical_dtype="float32")
+    writer, data = Writer(store), values(store)
+    data["llm.1"][1] = 3e38
+    unit = writer.pending[0]
+    assert writer.put(unit, unit, {name: rows[:4] for name, rows in data.items()}) == {}
 
 
 @given(hnp.arrays(np.uint16, 64, elements=st.integers(0, 2**16 - 1)))

@@ -1,5 +1,6 @@
 """The commit protocol: after a crash at any write, and after any damage to a file, going on gives the same store."""
 
+import fcntl
 import multiprocessing
 import os
 from pathlib import Path
@@ -215,6 +216,25 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     assert Path(f"{path}.lock").exists()
     with lock(path):
         assert Path(f"{path}.lock").read_text().strip() == str(os.getpid())
+
+
+def test_a_lock_file_removed_at_the_last_moment_is_not_taken_for_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder before us leaves between our open and our flock: what we hold then is a file without a name."""
+    path, calls = tmp_path / "s.zarr", []
+    flock = fcntl.flock
+
+    def late(descriptor: int, operation: int) -> None:
+        if not calls:
+            Path(f"{path}.lock").unlink()
+        calls.append(descriptor)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with lock(path), pytest.raises(InputError, match="another process"), lock(path):
+        pass
+    assert len(calls) == 3
 
 
 def test_only_one_of_many_gets_the_lock(tmp_path: Path) -> None:
