@@ -21,6 +21,7 @@ class PlantedSite:
     layer: int | None
     module: str
     width: int
+    reads: str = "output"
 
 
 def balanced_tree(
