@@ -96,7 +96,8 @@ def main(
 
 def _null(arg: str) -> str:
     """wandb writes Python's `None` into `--key=None`; YAML, which reads the values, spells it `null`."""
-    return arg.removesuffix("None") + "null" if arg.startswith("--") and arg.endswith("=None") else arg
+    flag, _, value = arg.partition("=")
+    return f"{flag}=null" if flag.startswith("--") and value == "None" else arg
 
 
 def _sentence(error: ValidationError) -> str:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from commandline import InputError
-from hooks.inputs import to_device
+from hooks.inputs import change_pixels, change_text, pixel_names, to_device
 from hooks.recording import Call, Recording, Rows, record
 from hooks.sites import Key, Site, SiteMap, Stage
 
@@ -93,48 +93,6 @@ def _gather(model: nn.Module, inputs: dict[str, Any]) -> _Evidence:
 
 def _keyed(recordings: Sequence[Recording]) -> tuple[Mapping[tuple[str, int], Call], ...]:
     return tuple(recording.by_key() for recording in recordings)
-
-
-def pixel_names(inputs: Mapping[str, Any]) -> tuple[str, ...]:
-    """The inputs that carry images: the floating-point ones that are not masks."""
-    return tuple(
-        name
-        for name, value in inputs.items()
-        if isinstance(value, Tensor) and value.is_floating_point() and "mask" not in name
-    )
-
-
-def change_pixels(inputs: Mapping[str, Any], kind: int) -> dict[str, Any]:
-    """The same inputs with other pixels: each value times a random factor, {1/2, 1} (kind 0) or uniform on [0, 1).
-
-    A factor keeps zeros zero (models drop all-zero padding images) and integer grid coordinates inside their range.
-    """
-    changed = dict(inputs)
-    generator = torch.Generator().manual_seed(kind)
-    for name in pixel_names(inputs):
-        value = inputs[name]
-        factor = torch.rand(value.shape, generator=generator)
-        factor = 0.5 + 0.5 * (factor > 0.5) if kind == 0 else factor
-        changed[name] = value * factor.to(value.device, value.dtype)
-    return changed
-
-
-def change_text(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The same inputs with one token changed: the last attended, unrepeated one of the first sample.
-
-    An id that repeats is left alone, for it may be a placeholder of the image; the new id is another one of that row.
-    """
-    ids = inputs["input_ids"].clone()
-    row = ids[0]
-    mask = inputs.get("attention_mask")
-    attended = mask[0].bool() if isinstance(mask, Tensor) and mask.shape == ids.shape else torch.ones_like(row).bool()
-    values, counts = row[attended].unique(return_counts=True)
-    free = attended & torch.isin(row, values[counts < 4])
-    if not free.any() or len(values) < 2:
-        raise InputError("the prompt has no text of its own beside the image; give a prompt of a few words")
-    place = int(free.nonzero()[-1])
-    row[place] = next(value for value in row[free].tolist() + values.tolist() if value != int(row[place]))
-    return {**inputs, "input_ids": ids}
 
 
 def _stacks(model: nn.Module, evidence: _Evidence) -> list[list[Call]]:

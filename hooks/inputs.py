@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 from commandline import InputError
 
 if TYPE_CHECKING:
-    import torch
     from PIL import Image
-    from torch import Tensor
 
 
 def encode(processor: Any, image: Image.Image, prompt: str, system: str | None = None) -> dict[str, Tensor]:
@@ -34,7 +35,10 @@ def encode(processor: Any, image: Image.Image, prompt: str, system: str | None =
     turns.append({"role": "user", "content": content})
     try:
         text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        inputs = processor(text=[text], images=[image], return_tensors="pt")
+        # Templates differ in whether they write the first token; a tokenizer that adds it would add a second one.
+        first = processor.tokenizer.bos_token
+        bare = not (first and text.startswith(first))
+        inputs = processor(text=[text], images=[image], return_tensors="pt", add_special_tokens=bare)
     except (ValueError, TypeError, ZeroDivisionError, OSError, IndexError) as error:
         raise InputError(
             f"{type(processor).__name__} cannot take this image ({image.width} x {image.height} pixels): {error}"
@@ -49,9 +53,50 @@ def signature(inputs: Mapping[str, Any]) -> Hashable:
 
 def collate(samples: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """A batch of samples of equal `signature`, in their order: concatenated on the leading axis."""
-    import torch
-
     return {name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}
+
+
+def pixel_names(inputs: Mapping[str, Any]) -> tuple[str, ...]:
+    """The inputs that carry images: the floating-point ones that are not masks."""
+    return tuple(
+        name
+        for name, value in inputs.items()
+        if isinstance(value, Tensor) and value.is_floating_point() and "mask" not in name
+    )
+
+
+def change_pixels(inputs: Mapping[str, Any], kind: int) -> dict[str, Any]:
+    """The same inputs with other pixels: each value times a random factor, {1/2, 1} (kind 0) or uniform on [0, 1).
+
+    A factor keeps zeros zero (models drop all-zero padding images) and integer grid coordinates inside their range.
+    """
+    changed = dict(inputs)
+    generator = torch.Generator().manual_seed(kind)
+    for name in pixel_names(inputs):
+        value = inputs[name]
+        factor = torch.rand(value.shape, generator=generator)
+        factor = 0.5 + 0.5 * (factor > 0.5) if kind == 0 else factor
+        changed[name] = value * factor.to(value.device, value.dtype)
+    return changed
+
+
+def change_text(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The same inputs with one token changed: the last attended one of the first sample that is not all over it.
+
+    An id that occurs four times or more may be a placeholder of the image and is left alone; the new id is another one
+    of that row. Raises InputError when the prompt has no such token.
+    """
+    ids = inputs["input_ids"].clone()
+    row = ids[0]
+    mask = inputs.get("attention_mask")
+    attended = mask[0].bool() if isinstance(mask, Tensor) and mask.shape == ids.shape else torch.ones_like(row).bool()
+    values, counts = row[attended].unique(return_counts=True)
+    free = attended & torch.isin(row, values[counts < 4])
+    if not free.any() or len(values) < 2:
+        raise InputError("the prompt has no text of its own beside the image; give a prompt of a few words")
+    place = int(free.nonzero()[-1])
+    row[place] = next(value for value in row[free].tolist() + values.tolist() if value != int(row[place]))
+    return {**inputs, "input_ids": ids}
 
 
 def to_device(inputs: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -68,10 +68,10 @@ def load(
     import torch
     from safetensors import SafetensorError
 
-    name = str(source)
+    name = source_name(source)
     config = load_config(name, revision=revision, trust_remote_code=trust_remote_code)
     auto = auto_class(name, config)
-    where = _device(device)
+    where = device_named(device)
     if isinstance(dtype, str) and dtype == "auto":
         kind = config_dtype(config) if where.type != "cpu" else torch.float32
     else:
@@ -112,10 +112,11 @@ def load_config(source: str, *, revision: str | None = None, trust_remote_code: 
     """The model's configuration alone. Raises InputError when the source is no model directory and no known hub id."""
     from transformers import AutoConfig
 
-    path = Path(source).expanduser()
+    source = source_name(source)
+    path = Path(source)
     if path.exists() and not (path / "config.json").is_file():
         raise InputError(f"{source}: no config.json in it; give a directory written by save_pretrained, or a hub id")
-    if not path.exists() and (path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1):
+    if not path.exists() and (path.is_absolute() or source.startswith(".") or source.count("/") > 1):
         raise InputError(f"{source}: no such directory; give a model directory or a hub id such as Qwen/Qwen2.5-VL-7B")
     try:
         return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
@@ -124,6 +125,11 @@ def load_config(source: str, *, revision: str | None = None, trust_remote_code: 
             f"{source}: not a directory here, and its configuration cannot be had from the hub or the cache "
             f"({_first_line(error)})"
         ) from error
+
+
+def source_name(source: str | Path) -> str:
+    """A directory with `~` written out; a hub id as it is."""
+    return str(Path(source).expanduser()) if str(source).startswith("~") else str(source)
 
 
 def load_processor(
@@ -147,6 +153,7 @@ def load_processor(
     if image_backend == "torchvision" and not is_torchvision_available():
         # transformers itself would go on with PIL and a warning.
         raise InputError("image_backend=torchvision needs torchvision, which is not installed; install it or use pil")
+    source = source_name(source)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     config = config or load_config(source, **options)
     try:
@@ -206,7 +213,8 @@ def dtype_named(dtype: str | torch.dtype) -> torch.dtype:
     return found
 
 
-def _device(device: str) -> torch.device:
+def device_named(device: str) -> torch.device:
+    """The torch device; "auto" is the first GPU if there is one, else the CPU. Raises InputError if it is not there."""
     import torch
 
     if device == "auto":

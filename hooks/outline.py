@@ -45,7 +45,9 @@ def outline(source: str, *, revision: str | None = None, trust_remote_code: bool
     config = load_config(source, revision=revision, trust_remote_code=trust_remote_code)
     with init_empty_weights(include_buffers=False):
         model = auto_class(source, config).from_config(config, trust_remote_code=trust_remote_code)
-    decoder: nn.Module = model.get_decoder()
+    decoder = getattr(model, "get_decoder", lambda: None)()
+    if not isinstance(decoder, nn.Module):
+        raise InputError(f"{source}: {type(model).__name__} does not say which of its parts is the language model")
     inside = {id(module) for module in decoder.modules()}
     llm = _longest(module for module in decoder.modules() if isinstance(module, nn.ModuleList))
     encoder = _longest(

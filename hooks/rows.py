@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from commandline import InputError
-from hooks.discovery import pixel_names
+from hooks.inputs import pixel_names
 from hooks.sites import Site, SiteMap
 
 Pool = Literal["mean", "last", "max", "cls", "tokens"]

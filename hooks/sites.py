@@ -63,9 +63,6 @@ class SiteMap(Mapping[str, Site]):
     def __len__(self) -> int:
         return len(self.sites)
 
-    def __hash__(self) -> int:
-        return id(self)
-
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.sites)

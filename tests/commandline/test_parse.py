@@ -48,6 +48,10 @@ def test_none_in_wandb_form_is_none(flag: str) -> None:
     assert run(["--store=a", "--drop=True", flag])[1] == [Settings(store="a", drop=True)]
 
 
+def test_none_inside_a_value_stays() -> None:
+    assert run(["--store=Answer=None"])[1][0].store == "Answer=None"
+
+
 def test_lists_in_wandb_form_parse() -> None:
     assert run(["--store=a", "--levels=['order', 'family']"])[1][0].levels == ["order", "family"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from commandline import InputError
@@ -109,6 +110,11 @@ def test_missing_model_is_said(source: str, said: str) -> None:
         load(source)
 
 
+def test_home_directory_is_written_out(checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(checkpoints["internvl"].parent))
+    assert load("~/internvl", "cpu").processor is not None
+
+
 def test_directory_without_a_model_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no config\.json"):
         load(tmp_path)
@@ -140,6 +146,28 @@ def test_unknown_device_or_dtype_is_said(device: str, dtype: str, said: str, che
 def test_absent_gpu_is_said(checkpoints: dict[str, Path]) -> None:
     with pytest.raises(InputError, match="0 CUDA devices"):
         load(checkpoints["internvl"], "cuda")
+
+
+@pytest.mark.parametrize("template_has_it", [True, False])
+def test_first_token_is_there_once(template_has_it: bool, checkpoints: dict[str, Path]) -> None:
+    """Some chat templates write the BOS token, some leave it to the tokenizer; transformers' own way is the oracle."""
+    processor = load_processor(str(checkpoints["llava_onevision"]))
+    tokenizer = processor.tokenizer
+    tokenizer.bos_token = "<|im_end|>"
+    bos = tokenizer.bos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        "<|im_end|> $A", special_tokens=[("<|im_end|>", bos)]
+    )
+    processor.chat_template = ("<|im_end|>" if template_has_it else "") + processor.chat_template
+    image = picture(100, 60)
+    turn = [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": PROMPT}]}]
+    whole = processor.apply_chat_template(
+        turn, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    ours = encode(processor, image, PROMPT)["input_ids"][0].tolist()
+    assert ours[0] == bos
+    assert bos != ours[1]
+    assert ours == whole["input_ids"][0].tolist()
 
 
 @pytest.mark.skipif(find_spec("torchvision") is not None, reason="torchvision is installed")
