@@ -51,7 +51,8 @@ def fill(
     """Extract every pending unit of the writer's store and return what became of the samples.
 
     `samples` gives each pending unit's rows, unit after unit, in any order within it. `progress` is called whenever
-    samples are done. Raises InputError when the disk is full or not even the first sample goes through the model.
+    samples are done. Raises InputError when the disk is full, or when the model takes nothing of a new store's first
+    unit.
     """
     filling = _Filling(writer, model, batch_size, progress)
     gc.collect()
@@ -70,10 +71,11 @@ class _Filling:
         self.tally = Tally()
         self.sha256: dict[int, str] = {}
         self.status: dict[int, str] = {}
-        self.read_once = False  # until a batch has gone through, a failure is the model's and not the sample's
+        self.accepted, self.refused = 0, 0  # samples of this unit, by the model
 
     def unit(self, unit: range, samples: Iterator[Encoded]) -> None:
         self.sha256, self.status = dict.fromkeys(unit, ""), dict.fromkeys(unit, OK)
+        self.accepted = self.refused = 0
         grouped = batches(self.usable(samples), self.model.signature, self.batch_size, WINDOW * self.batch_size)
         for number, batch in enumerate(grouped, start=1):
             for part, values in self.read(batch):
@@ -83,6 +85,10 @@ class _Filling:
             self.advance(len(batch))
             if number % COLLECT_EVERY == 0:
                 gc.collect()
+        nothing_before = unit == self.writer.units[0] and self.writer.pending == self.writer.units
+        if self.refused and not self.accepted and nothing_before:
+            reason = next(reason for reason in self.status.values() if reason != OK)
+            raise InputError(f"the model takes none of the first {len(unit):,} images: {reason}")
         self.writer.commit(unit, [self.sha256[row] for row in unit], [self.status[row] for row in unit])
         gc.collect()
 
@@ -111,7 +117,7 @@ class _Filling:
         except ValueError as error:
             problem = f"the model refuses it: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         else:
-            self.read_once = True
+            self.accepted += len(batch)
             yield batch, values
             return
         # Only here, outside the handlers, are the exception and the activations that its traceback held gone.
@@ -122,10 +128,9 @@ class _Filling:
             half = len(batch) // 2
             yield from self.read(batch[:half])
             yield from self.read(batch[half:])
-        elif self.read_once:
-            self.quarantine(batch[0].row, problem)
         else:
-            raise InputError(f"the model cannot take its first image: {problem}")
+            self.refused += 1
+            self.quarantine(batch[0].row, problem)
 
     def quarantine(self, row: int, reason: str) -> None:
         self.status[row] = reason

@@ -115,9 +115,39 @@ def test_a_model_that_takes_nothing_is_an_error_and_no_quarantine(tmp_path: Path
     def read(inputs):
         raise error
 
-    with pytest.raises(InputError, match="cannot take its first image"):
+    with pytest.raises(InputError, match="the model takes none of the first 4 images: "):
         extract(tmp_path / "s.zarr", [sample(row) for row in range(N)], model(read))
     assert (Store.open(tmp_path / "s.zarr").samples.status == "pending").all()
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), torch.OutOfMemoryError("no")])
+@pytest.mark.parametrize("refused", [{4}, {4, 5, 6, 7}])
+def test_going_on_at_a_sample_the_model_refuses_equals_never_having_stopped(
+    tmp_path: Path, error: Exception, refused: set[int]
+) -> None:
+    """Rows 4 to 7 are a unit: its first sample is refused, or every one of it."""
+    interrupted = False
+
+    def read(inputs):
+        rows = rows_of(inputs)[:, 0].tolist()
+        if interrupted and min(rows) >= 4:
+            raise RuntimeError("device-side assert")
+        if refused & set(rows):
+            raise error
+        return values(rows_of(inputs))
+
+    samples = [sample(row) for row in range(N)]
+    whole, _ = extract(tmp_path / "whole.zarr", samples, model(read))
+    interrupted = True
+    with pytest.raises(RuntimeError):
+        extract(tmp_path / "s.zarr", samples, model(read))
+    interrupted = False
+    writer = Writer(Store.open(tmp_path / "s.zarr", mode="r+"))
+    assert writer.pending[0] == range(4, 8)
+    fill(writer, iter(samples[4:]), model(read), 3, lambda tally: None)
+    resumed = Store.open(tmp_path / "s.zarr")
+    expect_rows(resumed, [row for row in range(N) if row not in refused])
+    assert resumed.samples.status.tolist() == whole.samples.status.tolist()
 
 
 def test_a_defect_stops_the_run_and_keeps_what_was_committed(tmp_path: Path) -> None:
