@@ -3,11 +3,14 @@
 import shlex
 import subprocess
 import sys
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
 
 from commandline import Command, Config, InputError, Names, main
+
+Share = Annotated[float, Field(lt=1)]
 
 
 class Tracking(Config):
@@ -28,6 +31,10 @@ class Settings(Config):
     """The levels."""
     drop: bool = False
     """Drop the root."""
+    pool: Literal["mean", "last"] = "mean"
+    """The pool."""
+    shares: tuple[Share, Share] = (0.5, 0.5)
+    """The shares."""
     wandb: Tracking = Tracking()
     """Tracking."""
 
@@ -62,22 +69,56 @@ def test_file_then_flag(tmp_path) -> None:
     assert run(["--config", str(file), "--limit", "5"])[1] == [Settings(store="a", limit=5, levels=["x", "y"])]
 
 
-@pytest.mark.parametrize("bad", [["--store=a", "--limt=3"], ["--store=a", "--limit=0"], []])
-def test_bad_settings_exit_with_two_and_name_the_key(bad: list[str], capsys) -> None:
-    with pytest.raises(SystemExit) as exit_:
-        run(bad)
-    assert exit_.value.code == 2
-    message = capsys.readouterr().err.splitlines()[-1]
-    assert any(key in message for key in ("limt", "limit", "arguments are required: store"))
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--store=a", "--limt=3"], "there is no option --limt; did you mean --limit?"),
+        (["--store=a", "--limit=0"], "--limit: '0' is not a whole number of at least 1"),
+        (["--store=a", "--limit=few"], "--limit: 'few' is not a whole number of at least 1"),
+        (["--store=a", "--limit"], "--limit needs a value: a whole number of at least 1"),
+        (["--store=a", "--pool=median"], "--pool: 'median' is not one of mean, last"),
+        (["--store=a", "--drop=perhaps"], "--drop: 'perhaps' is not true or false"),
+        (["--store=a", "--shares=1,2"], "--shares: '1,2' is not 2 values separated by commas, each a number below 1"),
+        (["--store=None"], "--store is required"),
+        ([], "--store is required"),
+        (["--config=nowhere.yaml"], "nowhere.yaml: no such file"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(argv: list[str], said: str, capsys) -> None:
+    assert run(argv)[0] == 2
+    assert capsys.readouterr().err == f"error: {said} (see python -m work --help)\n"
 
 
-def test_unknown_key_in_a_file_is_an_error(tmp_path, capsys) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("store: a\nlimt: 3\n", "there is no setting 'limt'; did you mean limit?"),
+        ("store: a\nlimit: few\n", "limit: should be a whole number of at least 1"),
+        ("store: [\n", "Problems parsing config"),
+    ],
+)
+def test_what_does_not_fit_in_a_file_names_the_file(tmp_path, text: str, said: str, capsys) -> None:
     file = tmp_path / "c.yaml"
-    file.write_text("store: a\nlimt: 3\n")
-    with pytest.raises(SystemExit) as exit_:
-        run(["--config", str(file)])
-    assert exit_.value.code == 2
-    assert "limt" in capsys.readouterr().err
+    file.write_text(text)
+    assert run(["--config", str(file)])[0] == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {file}: ")
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--store=a", "--drop"], {"drop": True}),
+        (["--store=a", "--drop", "--limit", "3"], {"drop": True, "limit": 3}),
+        (["--store=a", "--limit", "None"], {}),
+        (["--store=a", "--pool=None"], {}),
+        (["--store=a", "--shares=0.5,0.25"], {"shares": (0.5, 0.25)}),
+        (["--store=a", "--shares=[0.5, 0.25]"], {"shares": (0.5, 0.25)}),
+    ],
+)
+def test_ways_of_writing_a_value(argv: list[str], expected: dict) -> None:
+    assert run(argv)[1] == [Settings(store="a", **expected)]
 
 
 def test_help_shows_each_fields_docstring(capsys) -> None:
@@ -86,6 +127,8 @@ def test_help_shows_each_fields_docstring(capsys) -> None:
     text = " ".join(capsys.readouterr().out.split())
     assert "At most this many." in text
     assert "Do the work." in text
+    assert "The shares. (default: (0.5, 0.5))" in text
+    assert not any(word in text for word in ("Annotated", "Optional", "BeforeValidator", "null"))
 
 
 def test_print_config_shows_the_whole(capsys) -> None:
@@ -110,9 +153,22 @@ def test_subcommand_by_name_and_unknown_command(capsys) -> None:
         "two": Command(Settings, lambda c: seen.append("two"), "store"),
     }
     assert main("p", commands, None, ["two", "a.zarr"]) == 0
-    assert main("p", commands, None, ["three"]) == 2
+    assert main("p", commands, None, ["tow"]) == 2
     assert seen == ["two"]
-    assert "one, two" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("error: no command 'tow'; did you mean two?; there are:\n  p one  Do the")
+    assert main("p", commands, None, ["--help"]) == 0
+    assert "p two  Do the work." in capsys.readouterr().out
+    assert main("p", commands, "one", ["tow", "x"]) == 2
+    assert main("p", commands, None, []) == 2
+
+
+def test_interrupt_says_what_is_kept(capsys) -> None:
+    def work(_: Settings) -> None:
+        raise KeyboardInterrupt
+
+    command = Command(Settings, work, after_interrupt="half of it is kept")
+    assert main("p", {"work": command}, "work", ["--store=a"]) == 130
+    assert capsys.readouterr().err == "interrupted; half of it is kept\n"
 
 
 def test_reader_that_leaves_early_is_no_error() -> None:
