@@ -15,7 +15,8 @@ every site name to its array and index, so nothing has to be guessed. Row i of e
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from functools import cached_property
@@ -34,6 +35,10 @@ from extract.layout import OK, SCHEMA_VERSION, SiteInfo, SiteLike, units
 
 if TYPE_CHECKING:
     from taxonomy import Taxonomy
+
+
+READERS = 4
+"""Threads that read a matrix: as many as a disk or a network file system profits from."""
 
 
 @dataclass(frozen=True)
@@ -173,31 +178,39 @@ class Store:
     def matrix(self, name: str, rows: np.ndarray | Sequence[int] | slice | None = None) -> np.ndarray:
         """Activations of a site, float32 (sample, feature); `rows` picks and orders (indices, a slice or a mask).
 
-        Quarantined and pending rows are NaN. Whole chunks are read, one at a time: random rows of a chunked array are
-        50 times slower, and no more than one chunk is held beside the result.
+        Quarantined and pending rows are NaN. Whole chunks are read: random rows of a chunked array are 50 times slower.
+        No more than READERS chunks are held beside the result.
         """
         site = self.site(name)
-        array = self.arrays[site.array]
         wanted = np.arange(len(self)) if rows is None else np.arange(len(self))[rows]
-        out = np.empty((len(wanted), site.width), np.float32)
         unit_of = wanted // self.chunk_rows
-        buffer = np.empty((min(self.chunk_rows, len(self)), site.width), array.dtype)
-        for unit in np.unique(unit_of):
-            chunk = self.read_unit(name, int(unit), buffer)
-            if rows is None:
-                start = unit * self.chunk_rows
-                decode(chunk, site.logical_dtype, out[start : start + len(chunk)])
-            else:
-                here = np.flatnonzero(unit_of == unit)
-                out[here] = decode(chunk[wanted[here] % self.chunk_rows], site.logical_dtype)
+        out = np.empty((len(wanted), site.width), np.float32)
+
+        def read(part: np.ndarray) -> None:
+            buffer = np.empty((min(self.chunk_rows, len(self)), site.width), self.arrays[site.array].dtype)
+            for unit in part:
+                chunk = self.read_unit(name, int(unit), buffer)
+                if rows is None:
+                    start = unit * self.chunk_rows
+                    decode(chunk, site.logical_dtype, out[start : start + len(chunk)])
+                else:
+                    here = np.flatnonzero(unit_of == unit)
+                    out[here] = decode(chunk[wanted[here] % self.chunk_rows], site.logical_dtype)
+
+        _in_parts(read, np.unique(unit_of))
         return out
 
     def bits(self, name: str) -> np.ndarray:
         """A site's stored numbers, (sample, feature), as zarr gives them: uint16 bits where its dtype is bfloat16."""
         site = self.site(name)
         out = np.empty((len(self), site.width), self.arrays[site.array].dtype)
-        for unit, rows in enumerate(units(len(self), self.chunk_rows)):
-            self.read_unit(name, unit, out[rows.start : rows.stop])
+        rows = units(len(self), self.chunk_rows)
+
+        def read(part: np.ndarray) -> None:
+            for unit in part:
+                self.read_unit(name, int(unit), out[rows[unit].start : rows[unit].stop])
+
+        _in_parts(read, np.arange(len(rows)))
         return out
 
     def read_unit(self, name: str, unit: int, buffer: np.ndarray | None = None) -> np.ndarray:
@@ -215,6 +228,13 @@ class Store:
         except FileNotFoundError:
             out[...] = array.fill_value
         return out
+
+
+def _in_parts(read: Callable[[np.ndarray], None], every: np.ndarray) -> None:
+    """`read` in parts, in a few threads: reading, copying and decoding leave the interpreter lock."""
+    parts = [part for part in np.array_split(every, READERS) if len(part)]
+    with ThreadPoolExecutor(READERS) as pool:
+        list(pool.map(read, parts))
 
 
 def read_samples(group: zarr.Group) -> Samples:
