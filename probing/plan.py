@@ -40,7 +40,7 @@ class Plan:
     asked: np.ndarray
     """bool (row, level): whether the row is asked for the level; all True for images."""
     leaf_lookup: bool
-    """Whether leaves can be predicted at all: some test leaves have been trained on."""
+    """Whether leaves can be predicted at all: some validation and some test leaves have been trained on."""
 
     @property
     def scored(self) -> tuple[str, ...]:
@@ -58,7 +58,11 @@ class Plan:
     @property
     def test_units(self) -> np.ndarray:
         """The units read at the end, ascending."""
-        return np.unique(self.unit[self.split == TEST])
+        return self.units(TEST)
+
+    def units(self, part: str) -> np.ndarray:
+        """The units with rows in a part of the split, ascending."""
+        return np.unique(self.unit[self.split == part])
 
     @property
     def scored_path(self) -> np.ndarray:
@@ -88,29 +92,26 @@ def make_plan(
     """Plan the probes of some usable rows.
 
     leaf: int (row,). split: (row,) of train, validation, test. asked: (row,) level names, in text stores. kind "image"
-    takes the split as it is, with validation carved out of train where there is none (stratified by leaf); "leaf" makes
-    its own, by whole leaves, and asks no sample for its own leaf. Raises InputError when nothing can be probed.
+    takes the split as it is, with validation carved out of train where there is none (from each leaf's rows; in text
+    stores whole leaves); "leaf" makes its own, by whole leaves, and asks no sample for its own leaf. Raises InputError
+    when nothing can be probed.
     """
     chosen = _chosen(taxonomy, levels)
-    parts, source = _split(taxonomy, leaf, np.asarray(split), ids, kind, validation_fraction, leaf_fraction, seed)
-    for part, cure in (
-        (TRAIN, "nothing can be fitted"),
-        (TEST, "nothing can be read: extract with a test split, or probe with --split leaf"),
-        (VALIDATION, "no penalty can be chosen: too few samples per leaf to set any aside"),
-    ):
-        if not (parts == part).any():
-            raise InputError(f"of {len(parts)} usable rows none is in the {part} split, so {cure}")
-    columns = [taxonomy.level_index(level) for level in chosen]
-    if asked is None:
-        unit_leaf, unit = np.asarray(leaf), np.arange(len(leaf))
-        asks = np.ones((len(leaf), len(chosen)), bool)
-    else:
-        unit_leaf, unit = np.unique(leaf, return_inverse=True)
-        asks = np.asarray(asked)[:, None] == np.asarray(chosen)
+    by_level = asked is not None
+    parts, source = (
+        _leaf_split(taxonomy, leaf, ids, by_level, validation_fraction, leaf_fraction, seed)
+        if kind == "leaf"
+        else _stored_split(taxonomy, leaf, np.asarray(split), ids, by_level, validation_fraction, seed)
+    )
+    _check_parts(parts, "leaves per parent" if by_level else "samples per leaf")
+    unit, unit_leaf, asks = _units(leaf, asked, chosen)
     path = taxonomy.codes[unit_leaf].copy()
-    if kind == "leaf" or asked is not None:  # nobody is asked for its own leaf
+    if kind == "leaf":  # nobody is asked for its own leaf
         path[np.arange(len(unit_leaf)), taxonomy.depths[unit_leaf] - 1] = ABSENT
-    path = path[:, columns]
+    path = path[:, [taxonomy.level_index(level) for level in chosen]]
+    has_row = np.zeros(path.shape, bool)
+    np.logical_or.at(has_row, unit, asks)
+    path[~has_row] = ABSENT
     unscored = {}
     for column, level in enumerate(chosen):
         codes = np.where(asks[:, column], path[unit, column], ABSENT)
@@ -121,9 +122,29 @@ def make_plan(
     if len(unscored) == len(chosen):
         reasons = "; ".join(f"{level}: {reason}" for level, reason in unscored.items())
         raise InputError(f"no level can be probed ({reasons})")
-    seen = np.isin(leaf[parts == TEST], leaf[parts == TRAIN])
-    lookup = kind == "image" and asked is None and bool(seen.any()) and len(np.unique(leaf[parts == TRAIN])) > 1
+    lookup = kind == "image" and not by_level and _unscored(leaf, parts, len(taxonomy.leaves)) is None
     return Plan(taxonomy, chosen, unscored, parts, source, unit, unit_leaf, path, asks, lookup)
+
+
+def _units(
+    leaf: np.ndarray, asked: np.ndarray | None, levels: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`Plan.unit`, `Plan.leaf` and `Plan.asked`."""
+    if asked is None:
+        return np.arange(len(leaf)), np.asarray(leaf), np.ones((len(leaf), len(levels)), bool)
+    unit_leaf, unit = np.unique(leaf, return_inverse=True)
+    return unit, unit_leaf, np.asarray(asked)[:, None] == np.asarray(levels)
+
+
+def _check_parts(split: np.ndarray, too_few: str) -> None:
+    """Raise InputError where a part of the split is empty."""
+    for part, cure in (
+        (TRAIN, "nothing can be fitted"),
+        (TEST, "nothing can be read: extract with a test split, or probe with --split leaf"),
+        (VALIDATION, f"no penalty can be chosen: too few {too_few} to set any aside"),
+    ):
+        if not (split == part).any():
+            raise InputError(f"of {len(split)} usable rows none is in the {part} split, so {cure}")
 
 
 def _chosen(taxonomy: Taxonomy, levels: Sequence[str] | None) -> tuple[str, ...]:
@@ -134,30 +155,70 @@ def _chosen(taxonomy: Taxonomy, levels: Sequence[str] | None) -> tuple[str, ...]
     return tuple(level for level in taxonomy.levels if level in levels)
 
 
-def _split(
+def _leaf_split(
     taxonomy: Taxonomy,
     leaf: np.ndarray,
-    split: np.ndarray,
     ids: Sequence[str],
-    kind: str,
+    by_level: bool,
     validation_fraction: float,
     leaf_fraction: float,
     seed: int,
 ) -> tuple[np.ndarray, str]:
-    if kind == "leaf":
-        parts = leaf_disjoint(taxonomy, leaf, leaf_fraction, seed, validation_fraction)
-        source = (
-            f"by whole leaves: of each parent's leaves {leaf_fraction:.0%} to test, and {validation_fraction:.0%} of"
-        )
-        if (parts == VALIDATION).any():
-            return parts, f"{source} the others to validation (seed {seed})"
-        parts = carve_validation(parts, leaf, validation_fraction, seed, ids)
-        return parts, f"{source} the other leaves' rows to validation, the leaves being too few (seed {seed})"
+    """A split of our own by whole leaves, and how it was made. `by_level`: rows ask one level each."""
+    parts = leaf_disjoint(taxonomy, leaf, leaf_fraction, seed, validation_fraction)
+    source = f"by whole leaves: of each parent's leaves {leaf_fraction:.0%} to test, and {validation_fraction:.0%} of"
+    if (parts == VALIDATION).any():
+        return parts, f"{source} the others to validation (seed {seed})"
+    if by_level:
+        parts, family = _carve_leaves(taxonomy, parts, leaf, validation_fraction, seed)
+        return parts, f"{source} {family} other leaves to validation (seed {seed})"
+    parts = carve_validation(parts, leaf, validation_fraction, seed, ids)
+    return parts, f"{source} the other leaves' rows to validation, the leaves being too few (seed {seed})"
+
+
+def _stored_split(
+    taxonomy: Taxonomy,
+    leaf: np.ndarray,
+    split: np.ndarray,
+    ids: Sequence[str],
+    by_level: bool,
+    validation_fraction: float,
+    seed: int,
+) -> tuple[np.ndarray, str]:
+    """The split as it is, with validation, and how that was made. `by_level`: rows ask one level each."""
     if (split == VALIDATION).any():
         return split, "as stored, validation included"
-    return carve_validation(split, leaf, validation_fraction, seed, ids), (
-        f"as stored, with {validation_fraction:.0%} of each leaf's training rows set aside for validation (seed {seed})"
+    if by_level:
+        parts, family = _carve_leaves(taxonomy, split, leaf, validation_fraction, seed)
+        whose = f"{family} training leaves, whole,"
+    else:
+        parts = carve_validation(split, leaf, validation_fraction, seed, ids)
+        whose = "each leaf's training rows"
+    return parts, f"as stored, with {validation_fraction:.0%} of {whose} set aside for validation (seed {seed})"
+
+
+def _carve_leaves(
+    taxonomy: Taxonomy, split: np.ndarray, leaf: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, str]:
+    """`split` with some leaves, all their training rows, moved to validation; and whose leaves those are.
+
+    A leaf's rows ask one level each and are of different classes: carved row by row, a level could go without. Every
+    parent of two training leaves or more gives one or more; where no parent has two, they come from all leaves alike.
+    """
+    training = np.unique(leaf[split == TRAIN])
+    paths = [taxonomy.paths[index] for index in training]
+    place = {parent: index for index, parent in enumerate(dict.fromkeys(path[:-1] for path in paths))}
+    parent = np.array([place[path[:-1]] for path in paths])
+    shared = len(place) < len(training)
+    side = carve_validation(
+        np.full(len(training), TRAIN),
+        parent if shared else np.zeros_like(parent),
+        fraction,
+        seed,
+        ["/".join(path) for path in paths],
     )
+    carved = np.where((split == TRAIN) & np.isin(leaf, training[side == VALIDATION]), VALIDATION, split)
+    return carved, "each parent's" if shared else "all"
 
 
 def _unscored(codes: np.ndarray, split: np.ndarray, nodes: int) -> str | None:

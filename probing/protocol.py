@@ -18,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 
+from commandline import InputError
 from probing.basis import SpectralBasis, spectral_basis
 from probing.grid import Fit, Target, as_features, log_softmax, make_target, resolve_device, solve_at, solve_path
 from probing.plan import ABSENT, Plan
@@ -70,6 +71,8 @@ class SiteProbes:
     levels: dict[str, LevelProbe]
     leaf: np.ndarray | None
     """int32 (test unit,): the leaf each unit is taken for; None where leaves cannot be predicted."""
+    leaf_converged: bool
+    """Whether the probe that names leaves had converged; True where no probe of its own was needed."""
     shuffled: np.ndarray
     """int32 (shuffle, test unit, scored level): what probes fitted on shuffled labels predict; -1 where the unit does
     not have the level."""
@@ -98,14 +101,14 @@ def probe_site(X: np.ndarray, plan: Plan, settings: Settings) -> SiteProbes:
         target.name: _read(X, plan, target, fit, labels[target.name], choices[target.name], validation)
         for target, fit in zip(targets, fits, strict=False)
     }
-    leaf = _predicted_leaf(plan, levels)
     null_fits = fits[len(targets) :]
     shuffled = [
         _predict(X, plan, target, fit, labels[target.name]) for target, fit in zip(nulls, null_fits, strict=True)
     ]
     return SiteProbes(
         {level: probe for level, probe in levels.items() if level != LEAF},
-        leaf,
+        _predicted_leaf(plan, levels),
+        LEAF not in levels or levels[LEAF].fit.converged,
         np.array(shuffled).reshape(settings.shuffles, len(plan.scored), -1).transpose(0, 2, 1),
         all(fit.converged for fit in null_fits),
     )
@@ -144,6 +147,12 @@ def _choose(
         score = -choice.validation[penalty][0] if settings.select == "log_loss" else choice.validation[penalty][1]
         if score > choice.score:
             choice.penalty, choice.score, choice.fit = penalty, score, fit
+    for level, choice in choices.items():
+        if choice.fit is None:
+            raise InputError(
+                f"no penalty for {level} can be chosen: its {settings.select} on validation is not finite at any; "
+                "features this large or this uneven cannot be fitted"
+            )
     return choices
 
 

@@ -29,7 +29,8 @@ class Scorer:
         self.leaf = plan.leaf[units]
         self.bootstrap = LeafBootstrap.of(self.leaf, draws, seed)
         fitted = plan.split != TEST if refit else plan.split == TRAIN
-        self.fitted = plan.scored_path[np.unique(plan.unit[fitted])]
+        paths = plan.scored_path[np.unique(plan.unit[fitted])]
+        self.fitted = paths[(paths >= 0).any(1)]
         self.draws, self.seed = draws, seed
 
     def score(self, probes: SiteProbes) -> tuple[list[Record], Record]:
@@ -108,7 +109,7 @@ class Scorer:
             "por": scores.por,
             "spor_prefix": scores.spor_prefix,
             "tor": scores.tor,
-            "converged": all(probe.fit.converged for probe in probes.levels.values()),
+            "converged": probes.leaf_converged and all(probe.fit.converged for probe in probes.levels.values()),
         }
 
     def _leaf_lookup(self, leaf: np.ndarray | None, counted: np.ndarray) -> Record:

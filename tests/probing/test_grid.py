@@ -20,14 +20,16 @@ def data(n: int = 150, d: int = 12, seed: int = 0) -> tuple[np.ndarray, dict[str
     return X, {"two": (finest > 2).astype(int), "three": finest // 2, "six": finest}
 
 
-def oracle(X: np.ndarray, y: np.ndarray, penalty: float, standardize: bool = True, intercept: bool = True):
+def oracle(
+    X: np.ndarray, y: np.ndarray, penalty: float, standardize: bool = True, intercept: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients and intercepts of scikit-learn's solution, taken back to the features' own scale."""
     scaler = StandardScaler(with_mean=intercept, with_std=standardize).fit(X)
     has = y >= 0
     model = LogisticRegression(C=1 / (has.sum() * penalty), tol=1e-11, max_iter=100_000, fit_intercept=intercept)
-    model.fit(scaler.transform(X)[has], y[has])
+    model.fit(np.asarray(scaler.transform(X))[has], y[has])
     coef = model.coef_ / (scaler.scale_ if standardize else 1)
-    return coef, model.intercept_ - (coef @ scaler.mean_ if intercept else 0)
+    return coef, np.asarray(model.intercept_ - (coef @ scaler.mean_ if intercept else 0))
 
 
 def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
@@ -78,7 +80,7 @@ def test_recorded_objective_and_gradient_are_those_of_the_returned_weights() -> 
     for tol in (1e-1, 1e-6):
         fit = fit_grid(X, {"six": y}, [1e-2], tol=tol).fit("six", 1e-2)
         scaler = StandardScaler().fit(X)
-        Z, W = scaler.transform(X), fit.coef * scaler.scale_
+        Z, W = np.asarray(scaler.transform(X)), fit.coef * scaler.scale_
         b = fit.intercept + fit.coef @ scaler.mean_
         logits = Z @ W.T + b
         p = np.exp(logits - logits.max(1, keepdims=True))

@@ -113,3 +113,69 @@ def test_bad_input(change: dict, message: str) -> None:
 def test_only_one_node_levels_cannot_be_probed() -> None:
     with pytest.raises(InputError, match=r"no level can be probed \(root: it has one node\)"):
         plan_of(ragged_tree(), levels=["root"])
+
+
+def asked_of(tree: Taxonomy) -> tuple[np.ndarray, np.ndarray]:
+    """Leaf and asked level of a text store's rows: a row per leaf and level above it."""
+    pairs = [(leaf, level) for leaf, path in enumerate(tree.paths) for level in tree.levels[: len(path) - 1]]
+    return np.array([leaf for leaf, _ in pairs], np.int32), np.array([level for _, level in pairs])
+
+
+def test_a_level_whose_row_is_missing_is_no_part_of_its_leaf_s_path() -> None:
+    tree = balanced_tree((2, 4, 24))
+    leaf, asked = asked_of(tree)
+    kept = ~((leaf == 3) & (asked == "family"))
+    leaf, asked = leaf[kept], asked[kept]
+    split = np.array(["train", "train", "validation", "test"])[leaf % 4]
+    plan = make_plan(tree, leaf, split, [str(i) for i in range(len(leaf))], asked=asked)
+    assert plan.leaf[3] == 3
+    assert plan.path[3].tolist() == [tree.codes[3, 0], -1, -1]
+    others = plan.leaf != 3
+    assert (plan.path[others, :2] == tree.codes[others, :2]).all()
+    assert (plan.path[:, 2] == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "tree"),
+    [
+        ("image", balanced_tree((2, 4, 24))),
+        ("image", ragged_tree()),
+        ("leaf", balanced_tree((2, 4, 24))),
+        ("leaf", balanced_tree((2, 8, 16))),
+    ],
+)
+def test_a_text_store_without_validation_sets_whole_leaves_aside(kind, tree: Taxonomy) -> None:
+    leaf, asked = asked_of(tree)
+    split = np.where(np.isin(leaf, [2, 5, 7]), "test", "train")
+    plan = make_plan(tree, leaf, split, [str(i) for i in range(len(leaf))], asked=asked, kind=kind)
+    held, trained = (set(leaf[plan.split == part].tolist()) for part in ("validation", "train"))
+    assert held
+    assert trained
+    assert not held & trained
+    assert ("leaves, whole," if kind == "image" else "other") in plan.split_source
+    if kind == "image":
+        assert ((plan.split == "test") == (split == "test")).all()
+    for level in plan.scored:
+        assert (plan.labels(level)[plan.split == "validation"] >= 0).any()
+
+
+def test_where_no_parent_has_two_leaves_whole_leaves_are_set_aside_all_the_same() -> None:
+    paths = [[f"o{i % 2}", f"f{i % 6}", f"s{i}"] for i in range(12)]
+    tree = Taxonomy.from_paths(paths, ["order", "family", "species"])
+    leaf, asked = asked_of(tree)
+    tested = {index for index, path in enumerate(tree.paths) if int(path[-1][1:]) >= 6}  # each family's second leaf
+    split = np.where(np.isin(leaf, list(tested)), "test", "train")
+    plan = make_plan(tree, leaf, split, [str(i) for i in range(24)], asked=asked)
+    held, trained = (set(leaf[plan.split == part].tolist()) for part in ("validation", "train"))
+    assert len(held) == 1
+    assert not held & trained
+    assert "all training leaves" in plan.split_source
+
+
+def test_leaves_are_looked_up_only_where_validation_can_choose_their_penalty() -> None:
+    leaf, split = rows_of(ragged_tree(), 8)
+    split[(split == "validation") & (leaf % 2 == 0)] = "train"
+    split[(split == "train") & (leaf % 2 == 1)] = "validation"
+    plan = plan_of(ragged_tree(), split=split)
+    assert plan.scored == ("kind",)
+    assert not plan.leaf_lookup

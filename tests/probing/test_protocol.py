@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from commandline import InputError
 from probing.plan import make_plan
 from probing.protocol import Settings, probe_site
 from probing.scores import Scorer
@@ -174,6 +175,29 @@ def test_text_rows_make_one_path_per_leaf() -> None:
     assert (levels["order"]["n_test"], levels["family"]["n_test"], site["n_test"]) == (10, 10, 10)
     assert levels["order"]["n_train"] == 30
     assert site["hca"] == 1
+
+
+def test_a_leaf_probe_that_did_not_converge_is_told() -> None:
+    tree = ragged_tree()
+    plan = planned(tree, 16)
+    X, _ = clusters(tree, plan.leaf, 0.5)
+    probes = probe_site(X, plan, SETTINGS)
+    scorer = Scorer(plan, draws=100, seed=0, refit=True)
+    assert probes.leaf_converged
+    assert scorer.score(probes)[1]["converged"]
+    assert not scorer.score(replace(probes, leaf_converged=False))[1]["converged"]
+    short = probe_site(X, plan, replace(SETTINGS, max_iter=1))
+    assert not short.leaf_converged
+
+
+def test_a_score_that_is_nowhere_finite_is_an_error() -> None:
+    tree = balanced_tree()
+    plan = planned(tree, 16)
+    X, _ = clusters(tree, plan.leaf, 0.5)
+    X[plan.split == "train"] *= 1e-6
+    X[plan.split == "validation"] *= 1e37
+    with np.errstate(all="ignore"), pytest.raises(InputError, match="no penalty for order can be chosen"):
+        probe_site(X, plan, SETTINGS)
 
 
 def noise_within_null(seed: int) -> tuple[int, int]:

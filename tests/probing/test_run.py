@@ -97,7 +97,8 @@ def test_ragged_store_and_quarantined_rows(tmp_path: Path) -> None:
     status[3] = status[15] = "truncated JPEG"
     store = planted(tmp_path / "planted.zarr", tree, status=status)
     handle = Store.open(store, mode="r+")
-    handle.arrays["encoder"][:, [3, 15]] = np.nan
+    for row in (3, 15):
+        handle.arrays["encoder"][:, row] = np.nan
     found = probe(store, sites=["encoder.*"])
     assert [record["site"] for record in found.hca] == ["encoder.1", "encoder.2"]
     root = next(record for record in found.probes if record["level"] == "root")
@@ -125,6 +126,19 @@ def test_text_store(tmp_path: Path) -> None:
     assert found.hca[0]["hca"] > 0.9
     assert found.hca[0]["n_test"] == 10
     assert set(found.predictions()["id"].to_pylist()) <= set(tree.leaves)
+
+
+def test_text_store_with_a_quarantined_row(tmp_path: Path) -> None:
+    tree = balanced_tree((2, 4, 40))
+    leaf = np.repeat(np.arange(40, dtype=np.int32), 2)
+    split = np.array(["train", "train", "validation", "test"])[leaf % 4]
+    X, _ = clusters(tree, leaf, 0.05)
+    status = ["ok"] * 80
+    status[6] = status[15] = "NaN or infinity at text.0"  # the order of leaf 3 and the family of leaf 7, both tested
+    store = write_store(tmp_path / "t.zarr", {"text.0": X}, leaf, split, tree, status, ["order", "family"] * 40)
+    found = probe(store)
+    assert [record["n_test"] for record in found.probes if not record["unscored"]] == [9, 9]
+    assert (found.hca[0]["n_test"], found.hca[0]["hca"]) == (10, 1)
 
 
 def test_an_earlier_result_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
