@@ -23,7 +23,9 @@ INSTALLED := .venv/installed
 
 flag = $(if $($(1)),--$(2)='$($(1))')
 # extract names its store runs/<model>-<dataset>.zarr; the steps after it take the one written last.
-LAST_STORE = $(shell ls -td runs/*.zarr 2>/dev/null | grep -v -e -text- | head -n 1)
+# The mark of a store's last flush unit tells when it was last written; text stores say `"kind": "text"`.
+LAST_STORE = $(shell for store in $$(ls -t runs/*.zarr/sample/status/c.* 2>/dev/null | cut -d / -f 1,2 | awk '!seen[$$0]++'); do \
+  grep -q '"kind": "text"' "$$store/zarr.json" || { echo "$$store"; break; }; done)
 CHOSEN_STORE = $(or $(STORE),$(LAST_STORE),$(error no store under runs/ yet: first run make extract MODEL=... DATASET=..., or name one with STORE=...))
 
 # Said before anything is installed.

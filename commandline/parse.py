@@ -97,6 +97,8 @@ def main(
 
     `InputError` becomes one line on stderr and status 2; Ctrl-C becomes status 130.
     """
+    for library in ("TRANSFORMERS_VERBOSITY", "HF_HUB_VERBOSITY"):  # read when imported; a user's own choice wins
+        os.environ.setdefault(library, "error")
     args = list(sys.argv[1:] if argv is None else argv)
     name = args.pop(0) if args and args[0] in commands else default
     if name is None or (args and not args[0].startswith("-") and not commands[name].positional):

@@ -96,7 +96,7 @@ def load(
             )
         except (OSError, ValueError, SafetensorError) as error:
             raise InputError(f"{name}: its weights cannot be loaded: {_first_line(error)}") from error
-    sees = _is_image_text(config)
+    sees = is_image_text(config)
     return Loaded(
         model=model.to(where).eval().requires_grad_(False),
         processor=processor if sees else None,
@@ -116,14 +116,18 @@ def load_config(source: str, *, revision: str | None = None, trust_remote_code: 
     path = Path(source)
     if path.exists() and not (path / "config.json").is_file():
         raise InputError(f"{source}: no config.json in it; give a directory written by save_pretrained, or a hub id")
-    if not path.exists() and (path.is_absolute() or source.startswith(".") or source.count("/") > 1):
+    # A hub id is `owner/name`; where `owner` is a folder here, a mistyped path is meant.
+    deep = len(path.parts) > 2 or (len(path.parts) == 2 and path.parent.is_dir())
+    if not path.exists() and (path.is_absolute() or source.startswith(".") or deep):
         raise InputError(f"{source}: no such directory; give a model directory or a hub id such as Qwen/Qwen2.5-VL-7B")
     try:
         return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
+        if path.exists():
+            raise InputError(f"{source}: its config.json cannot be read: {_first_line(error)}") from error
         raise InputError(
-            f"{source}: not a directory here, and its configuration cannot be had from the hub or the cache "
-            f"({_first_line(error)})"
+            f"{source}: no such directory, and not to be had from the hub or its cache ({_first_line(error)}); "
+            "check the spelling and the network"
         ) from error
 
 
@@ -157,7 +161,7 @@ def load_processor(
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     config = config or load_config(source, **options)
     try:
-        if not _is_image_text(config):
+        if not is_image_text(config):
             return AutoTokenizer.from_pretrained(source, **options)
         budget = {key: n for key, n in (("min_pixels", min_pixels), ("max_pixels", max_pixels)) if n is not None}
         image_processor = AutoImageProcessor.from_pretrained(source, backend=image_backend, **options, **budget)
@@ -238,7 +242,8 @@ def config_dtype(config: PretrainedConfig) -> torch.dtype:
     return dtype_named(dtype) if dtype is not None else torch.float32
 
 
-def _is_image_text(config: PretrainedConfig) -> bool:
+def is_image_text(config: PretrainedConfig) -> bool:
+    """Whether the configuration is a vision-language model's."""
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
     return type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING or "AutoModelForImageTextToText" in (
@@ -250,7 +255,7 @@ def auto_class(source: str, config: PretrainedConfig) -> Any:
     """The Auto class that builds this configuration. Raises InputError when it is no model with a language model."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText
 
-    if _is_image_text(config):
+    if is_image_text(config):
         return AutoModelForImageTextToText
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or "AutoModelForCausalLM" in (
         getattr(config, "auto_map", None) or {}

@@ -104,11 +104,19 @@ def run(command: str, desk: Path, **variables: str) -> subprocess.CompletedProce
 
 def dry(command: str, desk: Path) -> subprocess.CompletedProcess[str]:
     """What `make` would do, a store being there."""
-    store = desk / "runs/some.zarr"
-    store.mkdir(parents=True, exist_ok=True)
+    store = _store(desk, "some")
     done = run(command.replace("make ", "make --dry-run ", 1), desk)
-    store.rmdir()
+    shutil.rmtree(store)
     return done
+
+
+def _store(desk: Path, name: str, **attributes: str) -> Path:
+    """What `make` looks at to find the store written last."""
+    store = desk / f"runs/{name}.zarr"
+    (store / "sample/status").mkdir(parents=True)
+    (store / "sample/status/c.0").touch()
+    (store / "zarr.json").write_text(json.dumps({"attributes": attributes}, indent=2))
+    return store
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -149,6 +157,23 @@ def test_every_command_runs_in_its_order(desk):
         "Qwen2.5-VL-7B-Instruct-cub200.zarr",
         "llava-photographs.zarr",
     ]
+
+
+def test_probe_takes_the_image_store_written_last(tmp_path):
+    """Not the one created last, and no text store, whatever they are called."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copy(ROOT / "constraints.txt", tmp_path)
+    (tmp_path / ".venv").mkdir()
+    for name in ("pyproject.toml", ".venv/installed"):
+        (tmp_path / name).touch()
+    assert "no store under runs/ yet" in run("make -n probe", tmp_path).stderr
+    for age, (name, kind) in enumerate([("b-text-model", "images"), ("a", "images"), ("words", "text")]):
+        store = _store(tmp_path, name, kind=kind)
+        for file in store.rglob("*"):
+            os.utime(file, (1e9 + age, 1e9 + age))
+    assert "runs/a.zarr" in run("make -n probe", tmp_path).stdout
+    os.utime(tmp_path / "runs/b-text-model.zarr/sample/status/c.0")
+    assert "runs/b-text-model.zarr" in run("make -n probe", tmp_path).stdout
 
 
 def test_a_wrong_command_would_be_noticed(desk):

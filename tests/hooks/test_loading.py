@@ -102,10 +102,12 @@ def test_pixel_budget_changes_the_tokens(checkpoints: dict[str, Path]) -> None:
     [
         ("./no/such/model", "no such directory"),
         ("/no/such/model", "no such directory"),
-        ("nobody/no-such-model", "cannot be had from the hub or the cache"),
+        ("tests/no-such-model", "no such directory; give"),
+        ("nobody/no-such-model", "not to be had from the hub or its cache"),
     ],
 )
-def test_missing_model_is_said(source: str, said: str) -> None:
+def test_missing_model_is_said(source: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
     with pytest.raises(InputError, match=said):
         load(source)
 
@@ -117,6 +119,12 @@ def test_home_directory_is_written_out(checkpoints: dict[str, Path], monkeypatch
 
 def test_directory_without_a_model_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no config\.json"):
+        load(tmp_path)
+
+
+def test_broken_configuration_is_said(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"its config\.json cannot be read"):
         load(tmp_path)
 
 
