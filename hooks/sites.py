@@ -75,13 +75,11 @@ class SiteMap(Mapping[str, Site]):
         """
         if patterns is None:
             return self
-        chosen: set[str] = set()
         for pattern in patterns:
-            hits = fnmatch.filter(self.sites, pattern)
-            if not hits:
-                raise InputError(f"no site matches {pattern!r}{self._hint(pattern)}")
-            chosen.update(hits)
-        return replace(self, sites={name: site for name, site in self.sites.items() if name in chosen})
+            stage = pattern.partition(".")[0]
+            if stage in self.missing and not fnmatch.filter(self.sites, pattern):
+                raise InputError(f"no site matches {pattern!r}: {self.missing[stage]}")
+        return replace(self, sites={name: self.sites[name] for name in select_names(self.names, patterns)})
 
     def visual_positions(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """The positions of the LLM's sequence filled from the image, newline rows included: bool (sample, token)."""
@@ -90,9 +88,21 @@ class SiteMap(Mapping[str, Site]):
         ids = inputs["input_ids"]
         return torch.isin(ids, torch.tensor(self.placeholder_ids, dtype=ids.dtype, device=ids.device))
 
-    def _hint(self, pattern: str) -> str:
-        stage = pattern.partition(".")[0]
-        if stage in self.missing:
-            return f": {self.missing[stage]}"
-        near = difflib.get_close_matches(pattern, self.names, n=3, cutoff=0.4)
-        return f"; the nearest are {', '.join(near)}" if near else f"; there are {', '.join(self.names)}"
+
+def select_names(names: Sequence[str], patterns: Sequence[str] | None) -> list[str]:
+    """The names, in their order, that match any of `patterns` (names, or shell patterns); all of them for None.
+
+    Raises:
+        InputError: a pattern matches nothing; the nearest names are listed.
+    """
+    if patterns is None:
+        return list(names)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        hits = fnmatch.filter(names, pattern)
+        if not hits:
+            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.4)
+            hint = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(names)}"
+            raise InputError(f"no site matches {pattern!r}; {hint}")
+        chosen.update(hits)
+    return [name for name in names if name in chosen]

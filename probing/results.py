@@ -1,9 +1,10 @@
-"""The output directory: three Parquet tables and a JSON summary, written beside and renamed, and read back."""
+"""The output directory: three Parquet tables and a JSON summary, written beside and moved in, and read back."""
 
 from __future__ import annotations
 
 import json
-import shutil
+import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from commandline import InputError
 
 SCHEMA_VERSION = 1
+KIND = "probe"
 SUMMARY = "summary.json"
 TABLES = ("probes", "hca", "predictions")
 
@@ -40,6 +42,8 @@ class ProbeRun:
         folder = given if (given / SUMMARY).is_file() else default_out(given, "image")
         if not (folder / SUMMARY).is_file():
             raise InputError(f"{given}: no probe results here; `python -m probing STORE` makes them")
+        if _kind(folder) not in (KIND, None):
+            raise InputError(f"{folder}: its {SUMMARY} is not that of a probe run; `python -m probing STORE` makes one")
         try:
             summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
             probes, hca = (pq.read_table(folder / f"{name}.parquet").to_pylist() for name in TABLES[:2])
@@ -63,33 +67,35 @@ def default_out(store: str | Path, split: str) -> Path:
 
 
 def check_out(out: Path) -> None:
-    """Raise InputError, before any work, when results cannot be put at `out`."""
-    if out.exists() and not (out / SUMMARY).is_file():
+    """Raise InputError, before any work, where `out` is there and is not an earlier run's directory."""
+    if (out.exists() or out.is_symlink()) and _kind(out) != KIND:
         raise InputError(f"{out} exists and holds no probe results; give another --out or remove it")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _beside(out).mkdir(exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}; give another --out") from error
+    if out.exists() and not os.access(out, os.W_OK):
+        raise InputError(f"cannot write {out}: no permission; give another --out")
 
 
 @contextmanager
 def writing(out: Path) -> Iterator[Path]:
-    """A directory to write into; it becomes `out`, replacing an earlier one, when the block ends without an error."""
-    building = _beside(out)
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
+    """A directory to write into; its files move to `out` when the block ends without an error.
+
+    An earlier run's files are replaced one by one, the summary last, and whatever else lies beside them stays. Raises
+    InputError, before the block, for an `out` that is something else or cannot be written.
+    """
+    check_out(out)
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.")
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}; give another --out") from error
+    with beside as folder:
+        building = Path(folder) / out.name  # the folder around it is for its owner's eyes alone, this one is not
+        building.mkdir()
         yield building
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
-    earlier = out.with_name(out.name + ".old")
-    shutil.rmtree(earlier, ignore_errors=True)
-    if out.exists():
-        out.rename(earlier)
-    building.rename(out)
-    shutil.rmtree(earlier, ignore_errors=True)
+        if not out.exists():
+            building.rename(out)
+            return
+        for path in sorted(building.iterdir(), key=lambda path: path.name == SUMMARY):
+            path.replace(out / path.name)
 
 
 class PredictionWriter:
@@ -129,9 +135,16 @@ def write_table(folder: Path, name: str, records: Sequence[dict[str, Any]]) -> N
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     """The JSON summary; NaN, which JSON has not, is null."""
-    text = json.dumps({"schema_version": SCHEMA_VERSION} | summary, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        {"schema_version": SCHEMA_VERSION, "kind": KIND} | summary, indent=1, ensure_ascii=False, allow_nan=False
+    )
     (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
 
 
-def _beside(out: Path) -> Path:
-    return out.with_name(out.name + ".new")
+def _kind(folder: Path) -> str | None:
+    """What the summary in a folder says it is of; None where there is none to be read."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return summary.get("kind") if isinstance(summary, dict) else None

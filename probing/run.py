@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ import pyarrow as pa
 from commandline import InputError
 from extract import SiteInfo, Store
 from extract.progress import bar
+from hooks.sites import select_names
 from probing.config import ProbeConfig
 from probing.grid import resolve_device
 from probing.plan import Plan, make_plan
@@ -34,39 +32,19 @@ def run(config: ProbeConfig) -> None:
     """Probe a store, write the results and print them. Raises InputError before any work where that can be seen."""
     started = time.monotonic()
     store = Store.open(config.store)
-    sites = select_sites(store.sites, config.sites)  # pyright: ignore[reportArgumentType]
+    chosen = select_names(list(store.sites), config.sites)  # pyright: ignore[reportArgumentType]
+    sites = [store.sites[name] for name in chosen]
     rows = usable_rows(store, config.allow_partial)
     out = Path(config.out) if config.out else default_out(config.store, config.split)
-    samples = store.samples
-    plan = make_plan(
-        store.taxonomy,
-        samples.leaf[rows],
-        samples.split[rows].astype(str),
-        samples.id[rows].tolist(),
-        asked=None if samples.level is None else samples.level[rows].astype(str),
-        levels=config.levels,  # pyright: ignore[reportArgumentType]
-        kind=config.split,
-        validation_fraction=config.validation_fraction,
-        leaf_fraction=config.leaf_fraction,
-        seed=config.seed,
-    )
-    settings = Settings(
-        penalties=tuple(config.penalties),
-        select=config.select,
-        refit=config.refit,
-        shuffles=config.shuffles,
-        tol=config.tol,
-        max_iter=config.max_iter,
-        seed=config.seed,
-        device=str(resolve_device(config.device)),
-    )
     check_out(out)
+    plan = plan_of(config, store, rows)
+    settings = settings_of(config)
     scorer = Scorer(plan, draws=config.bootstrap, seed=config.seed, refit=config.refit)
     probes: list[Record] = []
     hca: list[Record] = []
     with writing(out) as folder:
         predictions = PredictionWriter(folder)
-        names = _unit_names(samples.id[rows].astype(str), plan, text=samples.level is not None)
+        names = _unit_names(store, rows, plan)
         for site in bar(len(sites), "site", "probing", iterable=sites):
             found = probe_site(read_site(store, site.name, rows), plan, settings)
             levels, whole = scorer.score(found)
@@ -83,18 +61,35 @@ def run(config: ProbeConfig) -> None:
     print(f"\n{out}: probes.parquet, hca.parquet, predictions.parquet, summary.json")
 
 
-def select_sites(sites: Mapping[str, SiteInfo], wanted: Sequence[str] | None) -> list[SiteInfo]:
-    """The sites that names or patterns pick, in the model's order. Raises InputError naming the nearest."""
-    if wanted is None:
-        return list(sites.values())
-    picked: set[str] = set()
-    for pattern in wanted:
-        found = fnmatch.filter(sites, pattern)
-        if not found:
-            near = get_close_matches(pattern, sites, n=3, cutoff=0)
-            raise InputError(f"the store has no site {pattern!r}; nearest: {', '.join(near)}")
-        picked.update(found)
-    return [site for name, site in sites.items() if name in picked]
+def plan_of(config: ProbeConfig, store: Store, rows: np.ndarray) -> Plan:
+    """What the usable rows of a store are probed for. Raises InputError where nothing can be."""
+    samples = store.samples
+    return make_plan(
+        store.taxonomy,
+        samples.leaf[rows],
+        samples.split[rows].astype(str),
+        samples.id[rows].tolist(),
+        asked=None if samples.level is None else samples.level[rows].astype(str),
+        levels=config.levels,  # pyright: ignore[reportArgumentType]
+        kind=config.split,
+        validation_fraction=config.validation_fraction,
+        leaf_fraction=config.leaf_fraction,
+        seed=config.seed,
+    )
+
+
+def settings_of(config: ProbeConfig) -> Settings:
+    """How its probes are fitted. Raises InputError for a device that is not there."""
+    return Settings(
+        penalties=tuple(config.penalties),
+        select=config.select,
+        refit=config.refit,
+        shuffles=config.shuffles,
+        tol=config.tol,
+        max_iter=config.max_iter,
+        seed=config.seed,
+        device=str(resolve_device(config.device)),
+    )
 
 
 def usable_rows(store: Store, allow_partial: bool) -> np.ndarray:
@@ -123,11 +118,11 @@ def read_site(store: Store, name: str, rows: np.ndarray) -> np.ndarray:
     return X
 
 
-def _unit_names(ids: np.ndarray, plan: Plan, text: bool) -> np.ndarray:
+def _unit_names(store: Store, rows: np.ndarray, plan: Plan) -> np.ndarray:
     """The id of each test unit: the sample's, or in a text store the leaf's label."""
-    if text:
+    if store.samples.level is not None:
         return np.array([plan.taxonomy.leaves[leaf] for leaf in plan.leaf[plan.test_units]])
-    return ids[plan.test_units]
+    return store.samples.id[rows].astype(str)[plan.test_units]
 
 
 def _predictions(site: SiteInfo, plan: Plan, found: SiteProbes, names: np.ndarray) -> dict[str, Any]:
@@ -165,7 +160,6 @@ def _summary(
     text = json.dumps(attrs, sort_keys=True, ensure_ascii=False, default=str)
     status = Counter("quarantined" if s not in ("ok", "pending") else s for s in store.samples.status)
     return {
-        "kind": "probe",
         "protocol": "strict",
         "store": {
             "name": store.path.name,

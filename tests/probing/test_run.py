@@ -14,7 +14,7 @@ import pytest
 from commandline import InputError
 from extract import Store
 from probing.config import ProbeConfig
-from probing.results import ProbeRun
+from probing.results import TABLES, ProbeRun
 from probing.run import run
 from taxonomy import Taxonomy
 from tests.probing.planted import balanced_tree, clusters, ragged_tree, rows_of, write_store
@@ -161,14 +161,13 @@ def test_a_killed_run_leaves_the_earlier_result_and_the_next_one_replaces_it(tmp
     probe(store, seed=1)
     command = [sys.executable, "-m", "probing", str(store), "--seed=2", "--shuffles=300"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    building = tmp_path / "planted.probe.new" / "predictions.parquet"
-    while not building.exists():
+    while not list(tmp_path.glob(".planted.probe.*/*/predictions.parquet")):
         assert process.poll() is None
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert ProbeRun.open(store).summary["config"]["seed"] == 1
     assert probe(store, seed=3).summary["config"]["seed"] == 3
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["planted.probe", "planted.zarr"]
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["planted.probe", "planted.zarr"]
 
 
 def test_an_unfinished_store_says_how_much_is_missing(tmp_path: Path) -> None:
@@ -182,8 +181,8 @@ def test_an_unfinished_store_says_how_much_is_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sites": ["encodr.1"]}, "no site 'encodr.1'; nearest: encoder.1"),
-        ({"sites": ["text.*"]}, r"no site 'text\.\*'"),
+        ({"sites": ["encodr.1"]}, "no site matches 'encodr.1'; the nearest are encoder.1"),
+        ({"sites": ["text.*"]}, r"no site matches 'text\.\*'"),
         ({"levels": ["genus"]}, "no level 'genus'; the levels are order, family, species"),
         ({"device": "cuda:7"}, "device 'cuda:7'"),
     ],
@@ -212,14 +211,62 @@ def test_bad_stores(tmp_path: Path) -> None:
         probe(few)
 
 
-def test_a_directory_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("summary", [None, "{}", '{"kind": "sweep", "schema_version": 1}', "[1]", "not JSON"])
+def test_a_directory_that_is_not_ours_is_left_alone(tmp_path: Path, summary: str | None) -> None:
     store = planted(tmp_path / "planted.zarr")
     mine = tmp_path / "photos"
     mine.mkdir()
     (mine / "cat.jpg").write_bytes(b"x")
+    if summary is not None:
+        (mine / "summary.json").write_text(summary)
     with pytest.raises(InputError, match="holds no probe results"):
         probe(store, out=str(mine))
     assert (mine / "cat.jpg").exists()
+    assert summary is None or (mine / "summary.json").read_text() == summary
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "planted.zarr"]
+
+
+def test_what_lies_beside_the_results_stays(tmp_path: Path) -> None:
+    store = planted(tmp_path / "planted.zarr")
+    probe(store, seed=1, sites=["encoder.1"])
+    for name in ("planted.probe.new", "planted.probe.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text("mine")
+    (tmp_path / "planted.probe" / "thesis.tex").write_text("mine")
+    (tmp_path / "planted.probe" / "report.html").write_text("earlier")
+    found = probe(store, seed=2, sites=["encoder.2"])
+    assert found.summary["config"]["seed"] == 2
+    assert {record["site"] for record in found.probes} == {"encoder.2"}
+    assert set(found.predictions()["site"].to_pylist()) == {"encoder.2"}
+    assert (tmp_path / "planted.probe" / "thesis.tex").read_text() == "mine"
+    assert (tmp_path / "planted.probe" / "report.html").read_text() == "earlier"
+    assert all((tmp_path / name / "notes.txt").exists() for name in ("planted.probe.new", "planted.probe.old"))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_summary_is_replaced_after_the_tables(tmp_path: Path) -> None:
+    store = planted(tmp_path / "planted.zarr")
+    probe(store, seed=1, sites=["encoder.1"])
+    for name in TABLES:
+        (tmp_path / "planted.probe" / f"{name}.parquet").unlink()
+        (tmp_path / "planted.probe" / f"{name}.parquet").mkdir()  # no file can be moved here
+    with pytest.raises(IsADirectoryError):
+        probe(store, seed=2, sites=["encoder.1"])
+    summary = json.loads((tmp_path / "planted.probe" / "summary.json").read_text())
+    assert summary["config"]["seed"] == 1
+
+
+def test_an_out_that_cannot_be_made_is_told_before_any_work(tmp_path: Path) -> None:
+    store = planted(tmp_path / "planted.zarr")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=r"cannot write .+run: "):
+        probe(store, out=str(tmp_path / "file" / "run"))
+
+
+def test_the_results_of_something_else_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"kind": "sweep", "schema_version": 1}')
+    with pytest.raises(InputError, match="not that of a probe run"):
+        ProbeRun.open(tmp_path)
 
 
 def test_results_that_are_not_there_or_damaged(tmp_path: Path) -> None:
