@@ -36,10 +36,12 @@ def _info(config: InfoConfig) -> None:
     run(config)
 
 
+RESUMES = "what was finished is kept, and the same command goes on from there"
+
 COMMANDS = {
-    "images": Command(ExtractConfig, _extract),
+    "images": Command(ExtractConfig, _extract, after_interrupt=RESUMES),
     "plan": Command(ExtractConfig, _plan),
-    "text": Command(TextConfig, _text),
+    "text": Command(TextConfig, _text, after_interrupt=RESUMES),
     "verify": Command(VerifyConfig, _verify, "store"),
     "info": Command(InfoConfig, _info, "store"),
 }
