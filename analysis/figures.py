@@ -27,6 +27,7 @@ STYLE: dict[Any, Any] = {
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
     "text.color": INK,
+    "text.parse_math": False,  # a name may hold dollars
     "xtick.color": INK,
     "ytick.color": INK,
     "axes.spines.top": False,

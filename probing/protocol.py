@@ -69,6 +69,9 @@ class SiteProbes:
     """The probes of one site. Units are `Plan.test_units`."""
 
     levels: dict[str, LevelProbe]
+    validation: np.ndarray
+    """int32 (validation unit, scored level): what the probes say that were fitted on train alone, at the chosen
+    penalties. Units are `Plan.units(VALIDATION)`; -1 where the unit does not have the level."""
     leaf: np.ndarray | None
     """int32 (test unit,): the leaf each unit is taken for; None where leaves cannot be predicted."""
     leaf_converged: bool
@@ -103,10 +106,12 @@ def probe_site(X: np.ndarray, plan: Plan, settings: Settings) -> SiteProbes:
     }
     null_fits = fits[len(targets) :]
     shuffled = [
-        _predict(X, plan, target, fit, labels[target.name]) for target, fit in zip(nulls, null_fits, strict=True)
+        _predict(X, plan, target.classes, fit, labels[target.name])
+        for target, fit in zip(nulls, null_fits, strict=True)
     ]
     return SiteProbes(
         {level: probe for level, probe in levels.items() if level != LEAF},
+        np.stack([choices[level].predict(X, plan, labels[level], VALIDATION) for level in plan.scored], 1),
         _predicted_leaf(plan, levels),
         LEAF not in levels or levels[LEAF].fit.converged,
         np.array(shuffled).reshape(settings.shuffles, len(plan.scored), -1).transpose(0, 2, 1),
@@ -128,6 +133,11 @@ class _Choice:
     def start(self, target: Target) -> Fit | None:
         """Where the refit may start: from this fit, if validation brought no new classes."""
         return self.fit if np.array_equal(self.classes, target.classes) else None
+
+    def predict(self, X: np.ndarray, plan: Plan, codes: np.ndarray, part: str) -> np.ndarray:
+        """What the best fit so far, on train alone, predicts; as `_predict`."""
+        assert self.fit is not None
+        return _predict(X, plan, self.classes, self.fit, codes, part)
 
 
 def _choose(
@@ -186,18 +196,20 @@ def _read(
         path_converged=choice.converged,
         n_train=int((target.labels >= 0).sum()),
         n_validation=int((codes[validation] >= 0).sum()),
-        predicted=_predict(X, plan, target, fit, codes),
+        predicted=_predict(X, plan, target.classes, fit, codes),
         log_loss=float(losses.mean()) if len(losses) else float("nan"),
     )
 
 
-def _predict(X: np.ndarray, plan: Plan, target: Target, fit: Fit, codes: np.ndarray) -> np.ndarray:
-    """int32 (test unit,): predicted codes of the units that have the level, -1 for the others."""
-    rows = np.flatnonzero((plan.split == TEST) & (codes >= 0))
+def _predict(
+    X: np.ndarray, plan: Plan, classes: np.ndarray, fit: Fit, codes: np.ndarray, part: str = TEST
+) -> np.ndarray:
+    """int32 (unit of the part,): predicted codes of the units that have the level, -1 for the others."""
+    rows = np.flatnonzero((plan.split == part) & (codes >= 0))
     predicted = np.full(len(plan.leaf), ABSENT, np.int32)
     if len(rows):
-        predicted[plan.unit[rows]] = target.classes[fit.logits(X[rows]).argmax(1)]
-    return predicted[plan.test_units]
+        predicted[plan.unit[rows]] = classes[fit.logits(X[rows]).argmax(1)]
+    return predicted[plan.units(part)]
 
 
 def _shuffled_targets(plan: Plan, fitted: np.ndarray, settings: Settings) -> list[Target]:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from commandline import InputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KIND = "probe"
 SUMMARY = "summary.json"
 TABLES = ("probes", "hca", "predictions")
@@ -51,7 +51,8 @@ class ProbeRun:
             raise InputError(f"{folder}: damaged probe results ({error}); run `python -m probing` again") from error
         if summary.get("schema_version") != SCHEMA_VERSION:
             raise InputError(
-                f"{folder}: results of version {summary.get('schema_version')!r}; this taxoprobe reads {SCHEMA_VERSION}"
+                f"{folder}: results of version {summary.get('schema_version')!r}, this taxoprobe reads "
+                f"{SCHEMA_VERSION}; run `python -m probing` again"
             )
         return cls(folder, probes, hca, summary)
 

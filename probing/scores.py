@@ -11,7 +11,7 @@ from probing.bootstrap import LeafBootstrap, macro_interval, percentiles
 from probing.plan import Plan
 from probing.protocol import LevelProbe, SiteProbes
 from taxonomy.metrics import path_scores
-from taxonomy.splits import TEST, TRAIN
+from taxonomy.splits import TEST, TRAIN, VALIDATION
 
 NULL_DRAWS = 1000
 """Re-orderings of the test paths, over all shuffles, that a null's predictions are read against."""
@@ -27,6 +27,7 @@ class Scorer:
         units = plan.test_units
         self.truth = plan.scored_path[units]
         self.leaf = plan.leaf[units]
+        self.validation = plan.scored_path[plan.units(VALIDATION)]
         self.bootstrap = LeafBootstrap.of(self.leaf, draws, seed)
         fitted = plan.split != TEST if refit else plan.split == TRAIN
         paths = plan.scored_path[np.unique(plan.unit[fitted])]
@@ -98,6 +99,8 @@ class Scorer:
             "levels": ",".join(self.plan.scored),
             "n_test": scores.n,
             "leaves_test": len(np.unique(self.leaf[counted])),
+            "n_validation": int(np.any(self.validation >= 0, axis=1).sum()),
+            "validation_hca": _hca(probes.validation == self.validation, self.validation),
             "hca": scores.hca,
             "hca_low": low,
             "hca_high": high,

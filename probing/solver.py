@@ -216,7 +216,7 @@ def _search(objective: SoftmaxObjective, state: _State, direction_CD: Tensor, sl
     slope_low_P, slope_high_P = slope_P.clone(), torch.full_like(slope_P, torch.inf)
     before = state.logits_CN, state.residual_CN, state.value_P
     slack_P = 10 * torch.finfo(slope_P.dtype).eps * before[2].abs()
-    pending, rows = torch.arange(len(slope_P), device=slope_P.device), state.row_C.new_tensor(range(len(direction_CD)))
+    pending, rows = (torch.arange(len(values), device=values.device) for values in (slope_P, direction_CD))
     part = objective
     for trial in range(MOST_TRIALS):
         first = trial == 0

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,9 +11,11 @@ from xml.etree import ElementTree
 import pytest
 
 from analysis.config import ReportConfig
+from analysis.intervals import HCA, Change
 from analysis.report import headline, render, run, stage_ends
 from commandline import InputError
 from probing.results import ProbeRun
+from probing.scores import Record
 from probing.table import percent
 from tests.probing.planted import balanced_tree, ragged_tree
 from tests.probing.test_run import SITES, planted, probe
@@ -91,9 +94,28 @@ def test_every_number_is_in_it(found: ProbeRun) -> None:
 def test_the_summary_names_where_the_path_is_lost(found: ProbeRun) -> None:
     sentence = re.search(r'class="headline">(.*?)</p>', render(found), flags=re.S)
     assert sentence
-    assert "the largest drop between stage ends is from encoder.2 to projector: -" in sentence[1]
+    assert "the largest drop between stage ends, by validation, is from encoder.2 to projector: -" in sentence[1]
     assert "n = 80 test samples of 8 leaves" in sentence[1]
     assert "projector" in headline(found.hca[:3], []) or "encoder" in headline(found.hca[:3], [])
+
+
+def site(name: str, validation: float, test: float) -> Record:
+    numbers = {"hca": test, "hca_low": test - 0.1, "hca_high": test + 0.1, "shuffled_high": 0.01}
+    return {"site": name, "validation_hca": validation, "n_test": 50, "leaves_test": 5} | numbers
+
+
+def test_the_summary_picks_sites_on_validation_and_tells_their_test_numbers() -> None:
+    hca = [site("a", 0.5, 0.9), site("b", 0.8, 0.6), site("c", 0.4, 0.5), site("d", 0.3, 0.1)]
+    steps = [("a", "b", -0.3, -0.2), ("b", "c", -0.1, -0.05), ("c", "d", -0.4, -0.3)]
+    found = [Change(x, y, HCA, difference, -0.5, high, 50) for x, y, difference, high in steps]
+    sentence = headline(hca, found)
+    assert "by validation, at b: HCA 60.0 % [50.0, 70.0] on test, and at the last site, d, 10.0 %" in sentence
+    assert "by validation, is from b to c: -10.0 [-50.0, -5.0] points on test." in sentence
+    assert "to c: -10.0 [-50.0, +20.0] points on test, which is not clear of 0." in headline(
+        hca, [*found[::2], replace(found[1], high=0.2)]
+    )
+    assert "validation HCA drops nowhere" in headline(hca[:2], found[:1])
+    assert headline(hca[:1], []).endswith("at most).")
 
 
 def test_changes_are_between_the_ends_of_stages(found: ProbeRun) -> None:
@@ -111,12 +133,13 @@ def test_changes_are_between_the_ends_of_stages(found: ProbeRun) -> None:
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:
-    tree = balanced_tree(levels=("<b>order", "fam&ily", "species"))
+    tree = balanced_tree(levels=("<b>order", "fam&ily", r"a$\frac$b"))
     page = render(probe(planted(tmp_path / "planted.zarr", tree), sites=["encoder.1"]))
     assert "<b>order" not in page
     assert "&lt;b&gt;order" in page
     for drawing in re.findall(r"<svg.*?</svg>", page, flags=re.S):
-        ElementTree.fromstring(drawing)
+        words = {str(text).strip() for text in ElementTree.fromstring(drawing).itertext()}
+        assert r"a$\frac$b" in words or "HCA of independent probes" in words
 
 
 @pytest.mark.parametrize("levels", [["kind"], None])

@@ -65,3 +65,12 @@ def test_dot_and_spread_respect_problem_borders(problem) -> None:
     expected = torch.stack([part.square().sum() for part in w.split(list(CLASSES))])
     torch.testing.assert_close(objective.dot(w, w), expected)
     assert objective.spread(torch.arange(4.0))[:, 0].tolist() == [0] * 3 + [1] * 3 + [2] * 2 + [3] * 5
+
+
+def test_dot_asks_the_device_for_no_number(problem) -> None:
+    objective, w = problem
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        objective.dot(w, w)
+    calls = {event.key for event in profile.key_averages()}
+    assert "aten::segment_reduce" in calls
+    assert not calls & {"aten::item", "aten::_local_scalar_dense", "aten::is_nonzero"}

@@ -177,6 +177,26 @@ def test_text_rows_make_one_path_per_leaf() -> None:
     assert site["hca"] == 1
 
 
+def test_validation_hca_is_that_of_the_probes_of_train_alone_at_the_chosen_penalties() -> None:
+    from probing import fit_grid
+
+    tree = ragged_tree()
+    plan = planned(tree, 16)
+    X, _ = clusters(tree, plan.leaf, 1.5)
+    probes = probe_site(X, plan, SETTINGS)
+    train, held = plan.split == "train", plan.split == "validation"
+    right = np.ones(int(held.sum()), bool)
+    for level in plan.scored:
+        labels = plan.labels(level)
+        penalty = probes.levels[level].penalty
+        alone = fit_grid(X[train], {level: labels[train]}, [penalty], tol=SETTINGS.tol)
+        right &= (alone.predict(X[held], level, penalty) == labels[held]) | (labels[held] < 0)
+    assert 0.2 < right.mean() < 0.9, "the test should not be trivial"
+    site = Scorer(plan, draws=100, seed=0, refit=True).score(probes)[1]
+    assert site["validation_hca"] == pytest.approx(right.mean(), abs=1 / len(right))
+    assert site["n_validation"] == len(right) == 32
+
+
 def test_a_leaf_probe_that_did_not_converge_is_told() -> None:
     tree = ragged_tree()
     plan = planned(tree, 16)
