@@ -48,6 +48,14 @@ def test_the_interval_covers_the_planted_loss() -> None:
     assert covered >= 34
 
 
+def test_paired_intervals_draw_leaves_not_samples() -> None:
+    leaf = np.repeat(np.arange(80), 50).astype(np.int32)
+    right = np.stack([np.ones(4000), leaf % 5 > 0])[:, :, None].astype(np.float32)  # whole leaves are lost
+    change = changes(Hits(("a", "b"), ("level",), leaf, right), [("a", "b")], 4000, 0)[0]
+    assert change.difference == pytest.approx(-0.2)
+    assert change.high - change.low == pytest.approx(2 * 1.96 * np.sqrt(0.2 * 0.8 / 80), rel=0.1)
+
+
 def test_no_difference_is_exactly_none() -> None:
     same = hits(0)
     change = changes(same, [("a", "b")], 200, 0)[0]
@@ -60,6 +68,8 @@ def test_hits_are_those_of_the_predictions(tmp_path: Path) -> None:
     sites = [record["site"] for record in run.hca]
     found = Hits.of(run.predictions(), sites, ["kind", "name"])
     assert found.right.shape == (5, 32, 2)
+    ids = np.unique(run.predictions()["id"].to_numpy())
+    assert found.leaf.tolist() == [int(name[1:]) // 16 for name in ids]  # sample s<row>, 16 rows a leaf
     for record in run.probes:
         if record["level"] != "root":
             share = np.nanmean(found.scores(record["site"])[record["level"]])

@@ -147,7 +147,12 @@ def test_a_node_never_trained_on_counts_as_wrong_and_is_counted() -> None:
     levels, _ = scored(X, plan, replace(SETTINGS, refit=False))
     assert levels["species"]["unseen"] == 4
     assert levels["species"]["accuracy"] == pytest.approx(28 / 32)
-    assert np.isfinite(levels["species"]["log_loss"])
+    probe = probe_site(X, plan, replace(SETTINGS, refit=False)).levels["species"]
+    known = (split == "test") & (leaf != 0)
+    logits = probe.fit.logits(X[known]).astype(float)
+    by_hand = np.log(np.exp(logits).sum(1)) - logits[np.arange(28), plan.labels("species")[known] - 1]
+    assert probe.classes.tolist() == list(range(1, 8))
+    assert levels["species"]["log_loss"] == pytest.approx(by_hand.mean(), rel=1e-4)
 
 
 def test_a_lookup_of_leaves_fails_on_leaves_never_seen_and_a_family_direction_does_not() -> None:
@@ -195,6 +200,80 @@ def test_validation_hca_is_that_of_the_probes_of_train_alone_at_the_chosen_penal
     site = Scorer(plan, draws=100, seed=0, refit=True).score(probes)[1]
     assert site["validation_hca"] == pytest.approx(right.mean(), abs=1 / len(right))
     assert site["n_validation"] == len(right) == 32
+
+
+def test_the_majority_is_that_of_what_was_fitted_not_of_test() -> None:
+    tree = balanced_tree((2, 4, 8))
+    leaf = np.repeat(np.arange(8, dtype=np.int32), [12, 4, 4, 4, 4, 4, 4, 12])
+    split = np.where(leaf == 0, "train", np.where(leaf == 7, "test", "validation"))
+    for species in range(8):
+        rows = np.flatnonzero(leaf == species)
+        split[rows[:3]] = ["train", "validation", "test"]
+    split[(leaf > 0) & (leaf < 7) & (np.arange(len(leaf)) % 4 == 3)] = "train"
+    plan = make_plan(tree, leaf, split, [str(i) for i in range(len(leaf))])
+    X, _ = clusters(tree, leaf, 0.5)
+    levels, site = scored(X, plan)
+    tested = leaf[split == "test"]
+    assert len(tested) == 8 + 9
+    assert levels["species"]["majority"] == pytest.approx((tested == 0).mean()) == pytest.approx(1 / 17)
+    assert levels["family"]["majority"] == pytest.approx((tested < 2).mean()) == pytest.approx(2 / 17)
+    assert site["majority_path"] == pytest.approx(1 / 17)
+
+
+def test_null_probes_are_fitted_at_the_chosen_penalty() -> None:
+    from probing import fit_grid
+
+    tree = balanced_tree((2, 4, 12))
+    plan = planned(tree, 40)
+    X, _ = clusters(tree, plan.leaf, 0.3)
+    probes = probe_site(X, plan, SETTINGS)
+    penalty = probes.levels["species"].penalty
+    assert penalty < max(PENALTIES)
+    fitted = plan.split != "test"
+    units = np.flatnonzero(fitted)
+    path = plan.path.copy()
+    path[units] = path[np.random.default_rng([SETTINGS.seed, 1]).permutation(units)]
+    labels = plan.labels("species", path)[fitted]
+    alone = fit_grid(X[fitted], {"y": labels}, [penalty, max(PENALTIES)], tol=SETTINGS.tol)
+    found = probes.shuffled[0, :, 2]
+    assert (alone.predict(X[~fitted], "y", penalty) == found).mean() > 0.97
+    assert (alone.predict(X[~fitted], "y", max(PENALTIES)) == found).mean() < 0.9
+
+
+def test_a_penalty_can_be_chosen_by_accuracy() -> None:
+    tree = balanced_tree((2, 4, 12))
+    plan = planned(tree, 12)
+    X, _ = clusters(tree, plan.leaf, 1.0, seed=2)
+    by = {
+        select: probe_site(X, plan, replace(SETTINGS, select=select)).levels["species"]
+        for select in ("log_loss", "accuracy")
+    }
+    losses, accuracies = ({penalty: v[i] for penalty, v in by["accuracy"].validation.items()} for i in range(2))
+    assert by["log_loss"].penalty == min(losses, key=losses.__getitem__)
+    assert by["accuracy"].penalty == max(sorted(accuracies, reverse=True), key=accuracies.__getitem__)
+    assert by["accuracy"].penalty != by["log_loss"].penalty, "the test should tell them apart"
+
+
+def test_leaf_lookup_asks_for_every_level() -> None:
+    tree = ragged_tree()
+    plan = planned(tree, 16)
+    X, _ = clusters(tree, plan.leaf, 0.1)
+    probes = probe_site(X, plan, SETTINGS)
+    leaf = plan.leaf[plan.test_units]
+    wrong = np.where(leaf == 6, 7, np.where(leaf == 0, 1, leaf))  # another kind, which ends there; a sibling
+    scorer = Scorer(plan, draws=100, seed=0, refit=True)
+    assert scorer.score(replace(probes, leaf=wrong))[1]["leaf_lookup"] == pytest.approx(24 / 32)
+    assert scorer.score(replace(probes, leaf=leaf))[1]["leaf_lookup"] == 1
+
+
+def test_a_path_of_penalties_that_did_not_converge_is_told() -> None:
+    tree = balanced_tree()
+    plan = planned(tree, 16)
+    X, _ = clusters(tree, plan.leaf, 0.5)
+    assert all(record["path_converged"] for record in scored(X, plan)[0].values())
+    levels, site = scored(X, plan, replace(SETTINGS, max_iter=1))
+    assert not any(record["path_converged"] or record["converged"] for record in levels.values())
+    assert not site["converged"]
 
 
 def test_a_leaf_probe_that_did_not_converge_is_told() -> None:

@@ -105,6 +105,14 @@ def test_ragged_store_and_quarantined_rows(tmp_path: Path) -> None:
     assert root["unscored"] == "it has one node"
     assert root["accuracy"] is None
     assert found.hca[0]["n_test"] == 4 * 8 - 1
+    rows = {(p["id"], p["level"]): p for p in found.predictions().to_pylist() if p["site"] == "encoder.2"}
+    leaf, split = rows_of(tree, 16)
+    asked = {
+        (f"s{row}", level): (leaf[row], tree.codes[leaf[row], tree.level_index(level)])
+        for row in np.flatnonzero((split == "test") & (np.array(status) == "ok"))
+        for level in (("kind", "name") if leaf[row] < 6 else ("kind",))
+    }
+    assert {key: (p["leaf"], p["true"]) for key, p in rows.items()} == asked
     assert found.summary["store"]["rows"] == {"ok": 126, "quarantined": 2}
 
 

@@ -54,6 +54,12 @@ def test_bounds_are_reached() -> None:
     assert (hca(apart, present), hca(together, present)) == (0, 0.5)
 
 
+def test_the_product_of_a_ragged_path_is_over_the_levels_it_has() -> None:
+    present = np.array([[1, 1], [1, 1], [1, 0]], bool)
+    right = np.array([[1, 1], [0, 0], [1, 0]], bool)  # accuracies 2/3 and 1/2
+    assert independent_product(right, present) == pytest.approx((1 / 3 + 1 / 3 + 2 / 3) / 3)
+
+
 def test_class_shares_are_counted_per_class() -> None:
     truth = np.array([4, 4, 4, 1, -1, 1, 0])
     right = np.array([1, 0, 0, 1, 1, 1, 0], bool)
