@@ -62,8 +62,9 @@ def write_file(file: str, data: memoryview) -> None:
         finally:
             os.close(descriptor)
         os.replace(temporary, file)  # noqa: PTH105 (a store has a hundred thousand files: pathlib would cost seconds)
-    except OSError:
-        os.unlink(temporary)  # noqa: PTH108
+    except OSError as error:
+        error.filename = file  # a failed write does not say of which file
+        Path(temporary).unlink(missing_ok=True)
         raise
 
 

@@ -25,22 +25,27 @@ INFORMATION = frozenset(
 )
 """Attributes that are recorded and not compared: a store may go on elsewhere, with the model in another folder."""
 
+FOLLOWERS = {
+    "dataset.n": ("chunk_rows", "dataset.fingerprint"),
+    "dataset.split_source": ("dataset.fingerprint",),
+    "batch_size": ("chunk_rows",),
+}
+"""Attributes that are bound to differ where another does."""
+REMEDY = "use those settings, give another --store (STORE=), or remove it"
+
 
 def require_same(store: Store, here: Mapping[str, Any]) -> None:
     """Raise InputError naming every difference between a store's attributes and those of the extraction at hand.
 
-    Only the keys of `here` are compared: settings can be checked before the model is loaded, its hashes after.
+    Only the keys of `here` are compared: settings can be checked before the model is loaded, its hashes after. Of a
+    difference that follows from another, only the other is said.
     """
-    there = dict(_flat(store.attrs))
-    differences = [
-        f"{key}: there {_brief(there.get(key))}, here {_brief(value)}"
-        for key, value in _flat(here)
-        if key not in INFORMATION and there.get(key) != value
-    ]
+    there, wanted = dict(_flat(store.attrs)), dict(_flat(here))
+    differing = [key for key, value in wanted.items() if key not in INFORMATION and there.get(key) != value]
+    implied = {follower for key in differing for follower in FOLLOWERS.get(key, ())}
+    differences = [_difference(key, there, wanted) for key in differing if key not in implied]
     if differences:
-        raise InputError(
-            f"{store.path} was made with other settings ({'; '.join(differences)}); use those, or give another --store"
-        )
+        raise InputError(f"{store.path} was made with other settings ({'; '.join(differences)}); {REMEDY}")
 
 
 def require_same_sites(store: Store, here: Mapping[str, Any]) -> None:
@@ -52,7 +57,7 @@ def require_same_sites(store: Store, here: Mapping[str, Any]) -> None:
         only_here = [name for name in wanted if wanted[name] != there.get(name)]
         raise InputError(
             f"{store.path} was made with other sites (only there: {', '.join(only_there) or 'none'}; "
-            f"only here: {', '.join(only_here) or 'none'}); use those, or give another --store"
+            f"only here: {', '.join(only_here) or 'none'}); {REMEDY}"
         )
 
 
@@ -169,7 +174,18 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
             yield name, list(value) if isinstance(value, tuple) else value
 
 
+def _difference(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    if key != "dataset.n" or key not in there:
+        return f"{key}: there {_brief(there.get(key))}, here {_brief(here[key])}"
+    limits = [(attrs.get("dataset.arguments") or {}).get("limit") for attrs in (there, here)]
+    why = "limit" if limits[0] != limits[1] else "the dataset has changed"
+    noun = "prompts" if there.get("kind") == "text" else "images"
+    return f"it holds {there[key]:,} {noun}, this is {here[key]:,} ({why})"
+
+
 def _brief(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
+        return value[:8]
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
 

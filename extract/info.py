@@ -8,6 +8,7 @@ from itertools import groupby
 from extract.config import InfoConfig
 from extract.layout import OK, PENDING, SiteInfo
 from extract.store import Store
+from taxonomy.splits import SPLITS
 
 
 def run(config: InfoConfig) -> None:
@@ -20,11 +21,11 @@ def describe(store: Store) -> str:
     attrs, samples = store.attrs, store.samples
     model, dataset = attrs.get("model", {}), attrs.get("dataset", {})
     counts = Counter("quarantined" if status not in (OK, PENDING) else status for status in samples.status)
-    splits = Counter(samples.split[store.ok])
     lines = [
         ("model", f"{model.get('id', '?')} ({model.get('class', '?')}, {model.get('dtype', '?')}{_variant(model)})"),
         ("dataset", f"{dataset.get('name', '?')}: {len(store):,} samples, {', '.join(_counted(counts))}"),
-        ("splits", ", ".join(_counted(splits)) or "none"),
+        ("splits", _splits(store)),
+        ("split by", str(dataset.get("split_source", "?"))),
         ("taxonomy", ", ".join(f"{len(store.taxonomy.nodes(level)):,} {level}" for level in store.taxonomy.levels)),
         ("prompt", f"{attrs.get('prompt')!r}" + (f", system {attrs['system']!r}" if attrs.get("system") else "")),
         ("pool", str(attrs.get("pool"))),
@@ -35,6 +36,16 @@ def describe(store: Store) -> str:
     reasons = Counter(status for status in samples.status if status not in (OK, PENDING))
     lines += [("quarantined", f"{count:,}: {reason}") for reason, count in reasons.most_common()]
     return "\n".join([str(store.path), *(f"  {key:<12} {value}" for key, value in lines)])
+
+
+def _splits(store: Store) -> str:
+    """Samples of each split, and beside them those that are done where that is not all."""
+    every, done = Counter(store.samples.split), Counter(store.samples.split[store.ok])
+    return ", ".join(
+        f"{every[name]:,} {name}" + (f" ({done[name]:,} done)" if done[name] < every[name] else "")
+        for name in SPLITS
+        if every[name]
+    )
 
 
 def _variant(model: dict) -> str:

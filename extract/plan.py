@@ -6,18 +6,21 @@ import fnmatch
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from commandline import InputError
-from extract import space
+from extract import resume, space
 from extract.config import ExtractConfig
-from extract.dtypes import STORED
+from extract.expected import bytes_per_sample, dtype_name, expected_sites, read_outline
 from extract.fill import WINDOW
 from extract.loader import Loader
+from extract.settings import check_model, encoder, read_images, settings_of, store_path
+from extract.space import readable
+from taxonomy.report import images_notes
+from taxonomy.splits import SPLITS
 
 if TYPE_CHECKING:
     import torch
@@ -31,43 +34,37 @@ TRIED = 8
 """Images that are encoded to learn tokens per image."""
 
 
-@dataclass(frozen=True)
-class ExpectedSite:
-    """A site as the configuration alone foretells it."""
-
-    name: str
-    stage: str
-    width: int
-
-
 def run(config: ExtractConfig) -> None:
     """Print samples, sites, bytes, memory and time. Raises InputError as the extraction would."""
-    from extract.run import default_chunk_rows, read_images, store_path
-
+    check_model(config)
     images = read_images(config)
-    outline = _outline(config)
+    outline = read_outline(config)
     sites, itemsize = expected_sites(config, outline)
     for pattern in config.sites or ():
         if not fnmatch.filter([site.name for site in sites], pattern):
             whole = ", ".join(f"{count} {stage}" for stage, (count, _) in outline.stages.items())
             raise InputError(f"no site matches {pattern!r}; {config.model} is expected to have {whole} sites")
-    per_sample = bytes_per_sample(sites, itemsize)
-    chunk_rows = config.chunk_rows or default_chunk_rows(len(images), config.batch_size)
-    splits = Counter(map(str, images.split))
+    path, settings = store_path(config, images), settings_of(config, images)
+    store = resume.reopen(path, settings, mode="r")
+    there = f" (there already, with {space.done(store):,} of its {len(store):,} samples)" if store else ""
+    per_sample, chunk_rows = bytes_per_sample(sites, itemsize), settings["chunk_rows"]
+    sides = Counter(map(str, images.split))
+    splits = ", ".join(f"{sides[name]:,} {name}" for name in SPLITS if sides[name])
     stages = Counter(site.stage for site in sites)
-    print(f"store        {store_path(config, images)}")
-    print(f"samples      {len(images):,} ({', '.join(f'{count:,} {name}' for name, count in splits.items())})")
-    print(f"             {images.split_source}")
+    print(f"store        {path}{there}")
+    print(f"samples      {len(images):,} ({splits})")
+    for note in images_notes(images):
+        print(f"             {note}")
     print(f"sites        {len(sites)} ({', '.join(f'{count} {stage}' for stage, count in stages.items())})")
-    total = _size(space.of_store(len(images), chunk_rows, per_sample))
-    print(f"on disk      {total}, {_size(per_sample)} a sample, flushed every {chunk_rows:,} samples")
+    total = readable(space.of_store(len(images), chunk_rows, per_sample))
+    print(f"on disk      {total}, {readable(per_sample)} a sample, flushed every {chunk_rows:,} samples")
     estimate = _estimate(config, images, outline)
     weights = outline.total_parameters * estimate.itemsize
     buffers = chunk_rows * per_sample
     pixels = estimate.input_bytes * (2 * max(config.workers, config.batch_size) + (WINDOW + 1) * config.batch_size)
     print(
-        f"memory       {_size(buffers + pixels)} on the host: {_size(buffers)} for a flush unit, {_size(pixels)} for "
-        f"images under way; and {_size(weights)} for weights on {estimate.device}"
+        f"memory       {readable(buffers + pixels)} on the host: {readable(buffers)} for a flush unit, "
+        f"{readable(pixels)} for images under way; and {readable(weights)} for weights on {estimate.device}"
     )
     print(
         f"tokens       {estimate.patches:,.0f} patches and {estimate.tokens:,.0f} LLM tokens an image, "
@@ -81,28 +78,6 @@ def run(config: ExtractConfig) -> None:
         f"time         about {_duration(seconds)}, set by {bound}; an estimate from "
         f"{estimate.flops_per_second / 1e9:,.0f} GFLOP/s on {estimate.device}, half of what matrix products reach here"
     )
-
-
-def expected_sites(config: ExtractConfig, outline: Outline | None = None) -> tuple[list[ExpectedSite], int]:
-    """The sites the settings ask for, and the bytes of a stored number; from the model's configuration alone."""
-    outline = outline or _outline(config)
-    sites: list[ExpectedSite] = []
-    for stage, (count, width) in outline.stages.items():
-        if stage == "encoder":
-            names = [f"encoder.{layer}" for layer in range(1, count + 1)]
-        elif stage == "projector":
-            names = ["projector"]
-        else:
-            names = [*(f"{stage}.{layer}" for layer in range(count - 1)), f"{stage}.final"]
-        sites += [ExpectedSite(name, stage, width) for name in names]
-    if config.sites is not None:
-        sites = [site for site in sites if any(fnmatch.fnmatch(site.name, pattern) for pattern in config.sites)]
-    dtype = config.store_dtype if config.store_dtype != "auto" else _dtype_name(config, outline)
-    return sites, np.dtype(STORED.get(dtype, "float32")).itemsize
-
-
-def bytes_per_sample(sites: Sequence[ExpectedSite], itemsize: int) -> int:
-    return sum(site.width for site in sites) * itemsize
 
 
 @dataclass(frozen=True)
@@ -122,8 +97,7 @@ class _Estimate:
 
 def _estimate(config: ExtractConfig, images: ImageSet, outline: Outline) -> _Estimate:
     """Encode a few images and time matrix products of the model's own shape: 2 x parameters x tokens operations."""
-    from extract.run import encoder
-    from hooks.loading import dtype_named, load_config, load_processor
+    from hooks.loading import device_named, dtype_named, load_config, load_processor
 
     options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     processor = load_processor(
@@ -145,7 +119,7 @@ def _estimate(config: ExtractConfig, images: ImageSet, outline: Outline) -> _Est
     tokens = float(np.mean([one["input_ids"].shape[-1] for one in inputs]))
     patch = _patch_size(load_config(config.model, **options))
     patches = float(np.mean([_patches(one, patch, tokens) for one in inputs]))
-    device, dtype = _device(config), dtype_named(_dtype_name(config, outline))
+    device, dtype = device_named(config.device), dtype_named(dtype_name(config, outline))
     speed = _flops_per_second(device, dtype, outline.stages["llm"][1] if "llm" in outline.stages else 1024)
     speed *= EFFICIENCY
     operations = 2 * (outline.parameters.get("encoder", 0) * patches + outline.parameters["llm"] * tokens)
@@ -185,33 +159,6 @@ def _patches(inputs: Any, patch: int | None, tokens: float) -> float:
 def _patch_size(config: Any) -> int | None:
     found = getattr(getattr(config, "vision_config", None), "patch_size", None)
     return int(found[0]) if isinstance(found, list | tuple) else found
-
-
-def _outline(config: ExtractConfig) -> Outline:
-    from hooks.outline import outline
-
-    return outline(config.model, revision=config.revision, trust_remote_code=config.trust_remote_code)
-
-
-def _dtype_name(config: ExtractConfig, outline: Outline) -> str:
-    if config.dtype != "auto":
-        return config.dtype
-    return "float32" if _device(config).type == "cpu" else str(outline.dtype).removeprefix("torch.")
-
-
-def _device(config: ExtractConfig) -> torch.device:
-    import torch
-
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(automatic if config.device == "auto" else config.device)
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} TB"
 
 
 def _duration(seconds: float) -> str:

@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from commandline import InputError
-from extract import identity
+from extract import resume, space
 from extract.config import TextConfig
 from extract.identity import basename, file_name, merged, model_attributes
 from extract.layout import OK
 from extract.lock import lock
 from extract.progress import bar
-from extract.run import default_chunk_rows
+from extract.settings import default_chunk_rows, model_settings
 from extract.store import Store
 from extract.writer import Writer
 from taxonomy import Taxonomy, load_taxonomy
@@ -84,15 +84,38 @@ class Row:
     text: str
 
 
+@dataclass(frozen=True)
+class Plan:
+    """One store to be: the rows of a template."""
+
+    path: Path
+    rows: list[Row]
+    split: np.ndarray
+    settings: dict[str, Any]
+
+
 def run(config: TextConfig) -> None:
     """Extract every template into its own store, or go on with it. Raises InputError."""
     from hooks import load, text_sites
+    from hooks.loading import device_named
 
+    device_named(config.device)
     tree = load_taxonomy(config.taxonomy, config.levels, config.drop_root)  # pyright: ignore[reportArgumentType]
-    templates = _templates(config)
     stem = config.store or str(Path("runs") / f"{basename(config.model)}-{file_name(Path(config.taxonomy).stem)}-text")
     leaves = _leaves(config, tree)
-    plans = {name: rows(tree, leaves, TEMPLATES[name]) for name in templates}
+    waiting, bytes_needed = [], 0
+    for name in _templates(config):
+        plan = _plan(config, Path(f"{stem.removesuffix('.zarr')}-{name}.zarr"), name, leaves, tree)
+        store = resume.reopen(plan.path, plan.settings, mode="r")
+        if store is not None and resume.finished(store, plan.settings):
+            print(f"{plan.path} is complete already")
+            resume.report(store, "prompt")
+            continue
+        waiting.append(plan)
+        bytes_needed += space.needed(store, config, len(plan.rows), plan.settings["chunk_rows"])
+    if not waiting:
+        return
+    space.require(waiting[0].path.parent, bytes_needed)
     loaded = load(
         config.model,
         config.device,
@@ -103,8 +126,8 @@ def run(config: TextConfig) -> None:
         trust_remote_code=config.trust_remote_code,
     )
     sites = text_sites(loaded).select(config.sites)  # pyright: ignore[reportArgumentType]
-    for name, planned in plans.items():
-        _extract(config, Path(f"{stem.removesuffix('.zarr')}-{name}.zarr"), name, planned, tree, loaded, sites)
+    for plan in waiting:
+        _extract(config, plan, tree, loaded, sites)
 
 
 def rows(tree: Taxonomy, leaves: Iterable[int], template: Template) -> list[Row]:
@@ -136,16 +159,24 @@ def _leaves(config: TextConfig, tree: Taxonomy) -> np.ndarray:
     return np.sort(np.random.default_rng(config.seed).permutation(every)[: config.limit])
 
 
-def _extract(
-    config: TextConfig, path: Path, template: str, planned: list[Row], tree: Taxonomy, loaded: Loaded, sites: SiteMap
-) -> None:
+def _plan(config: TextConfig, path: Path, template: str, leaves: np.ndarray, tree: Taxonomy) -> Plan:
+    planned = rows(tree, leaves, TEMPLATES[template])
+    leaf = np.array([row.leaf for row in planned], np.int32)
+    split = leaf_disjoint(tree, leaf, TEST_FRACTION, config.seed, VALIDATION_FRACTION)
+    return Plan(path, planned, split, _settings(config, template, planned, split, tree))
+
+
+def _extract(config: TextConfig, plan: Plan, tree: Taxonomy, loaded: Loaded, sites: SiteMap) -> None:
     from hooks import TextPrompt, capture_text
 
+    path, planned = plan.path, plan.rows
     with lock(path):
-        store = _open(config, path, template, planned, tree, loaded, sites)
+        header = merged(plan.settings, model_attributes(loaded, config.store_dtype))
+        store = resume.reopen(path, plan.settings)
+        store = resume.go_on(store, header, sites) if store else _create(plan, tree, sites, header)
         writer = Writer(store)
-        done = len(store) - sum(map(len, writer.pending))
-        with bar(len(store), "prompt", path.name, done) as progress:
+        resume.record_run(store, header)
+        with bar(len(store), "prompt", path.name, space.done(store)) as progress:
             for unit in writer.pending:
                 texts = {planned[row].text: planned[row] for row in unit}  # levels without a name ask the same question
                 prompts = [TextPrompt(text, row.name) for text, row in texts.items()]
@@ -164,27 +195,17 @@ def _extract(
                 status = [f"NaN or infinity at {broken[row]}" if row in broken else OK for row in unit]
                 writer.commit(unit, [_sha256(planned[row].text) for row in unit], status)
                 progress.update(len(unit))
-    print(f"{path}: {len(store):,} prompts at {len(store.sites)} sites")
+    resume.report(Store.open(path), "prompt")
 
 
-def _open(
-    config: TextConfig, path: Path, template: str, planned: list[Row], tree: Taxonomy, loaded: Loaded, sites: SiteMap
-) -> Store:
-    leaf = np.array([row.leaf for row in planned], np.int32)
-    split = leaf_disjoint(tree, leaf, TEST_FRACTION, config.seed, VALIDATION_FRACTION)
-    header = merged(_settings(config, template, planned, split, tree), model_attributes(loaded, config.store_dtype))
-    if path.exists():
-        store = Store.open(path, mode="r+")
-        identity.require_same(store, header)
-        identity.require_same_sites(store, sites)
-        return store
+def _create(plan: Plan, tree: Taxonomy, sites: SiteMap, header: dict[str, Any]) -> Store:
     return Store.create(
-        path,
+        plan.path,
         sites=sites.values(),
-        ids=[f"{tree.leaves[row.leaf]}@{row.level}" for row in planned],
-        leaf=leaf,
-        split=split,
-        level=[row.level for row in planned],
+        ids=[f"{tree.leaves[row.leaf]}@{row.level}" for row in plan.rows],
+        leaf=np.array([row.leaf for row in plan.rows], np.int32),
+        split=plan.split,
+        level=[row.level for row in plan.rows],
         taxonomy=tree,
         attrs=header,
         logical_dtype=header["store_dtype"],
@@ -198,11 +219,7 @@ def _settings(
     lines = [f"{row.leaf} {row.level} {row.text} {side}" for row, side in zip(planned, split, strict=True)]
     return {
         "kind": "text",
-        "model": {
-            "name": basename(config.model),
-            "random_init": config.random_init,
-            "seed": config.seed if config.random_init else None,
-        },
+        **model_settings(config),
         "prompt": TEMPLATES[template].ranked,
         "template": template,
         "contains_label": TEMPLATES[template].contains_label,
@@ -215,6 +232,7 @@ def _settings(
             "name": Path(config.taxonomy).stem,
             "n": len(planned),
             "fingerprint": _sha256("\n".join([str(tree.to_dict()), *lines])),
+            "arguments": {"limit": config.limit},
             "split_source": f"whole leaves held out within each parent, seed {config.seed}",
         },
     }

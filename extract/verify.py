@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -63,12 +64,20 @@ def check_samples(samples: Samples, leaves: int) -> list[str]:
 def check_units(store: Store) -> Iterator[str]:
     """What is wrong with the units: pending, missing or short chunks, NaN in good rows, numbers in quarantined ones."""
     status = store.samples.status
-    every = units(len(store), store.chunk_rows)
-    for unit in bar(len(every), "unit", "verify", iterable=every):
-        where = f"samples {unit.start:,} to {unit.stop - 1:,}"
-        if pending := int((status[unit.start : unit.stop] == PENDING).sum()):
-            yield f"{where}: {pending:,} not extracted yet; the command that made the store goes on"
+    written: list[range] = []
+    by_state = groupby(units(len(store), store.chunk_rows), lambda unit: PENDING in status[unit.start : unit.stop])
+    for pending, neighbours in by_state:
+        if not pending:
+            written += neighbours
             continue
+        together = list(neighbours)
+        start, stop = together[0].start, together[-1].stop
+        count = int((status[start:stop] == PENDING).sum())
+        yield (
+            f"samples {start:,} to {stop - 1:,}: {count:,} not extracted yet; the command that made the store goes on"
+        )
+    for unit in bar(len(written), "unit", "verify", iterable=written):
+        where = f"samples {unit.start:,} to {unit.stop - 1:,}"
         if damaged := damaged_chunks(store, unit):
             yield from (f"{where}: {problem}; the command that made the store mends it" for problem in damaged)
             continue

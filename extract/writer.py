@@ -41,9 +41,13 @@ class Writer:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.units = tuple(units(len(store), store.chunk_rows))
-        remove_partial_files(store.path)
         committed = committed_units(store)
         self.pending = tuple(unit for unit in self.units if unit not in committed)
+        self._committed = sum(map(len, committed))
+        try:
+            remove_partial_files(store.path)
+        except OSError as error:
+            raise self._explained(error) from error
         self._buffers = {
             name: np.full((*array.shape[:-2], *array.chunks[-2:]), array.fill_value, array.dtype)
             for name, array in store.arrays.items()
@@ -73,8 +77,8 @@ class Writer:
     def commit(self, unit: range, sha256: Sequence[str], status: Sequence[str]) -> None:
         """Write the unit and its marker. `status` per row: "ok", or the reason of quarantine (the row becomes NaN).
 
-        Raises InputError when the disk is full (everything committed before stays); ValueError if a row marked ok was
-        never put.
+        Raises InputError when the disk is full or cannot be written (everything committed before stays); ValueError if
+        a row marked ok was never put.
         """
         if PENDING in status or not len(status) == len(sha256) == len(unit):
             raise ValueError(f"unit {unit}: one final status and one sha256 per row are needed")
@@ -91,8 +95,19 @@ class Writer:
                 write_chunk(self._file(site.array, *site.chunk(position)), self._rows(name))
             for column, strings in (("sha256", sha256), ("status", status)):
                 write_strings(self._file(f"sample/{column}", position), strings, self._rows_per_chunk)
+            self._committed += len(unit)
         except OSError as error:
-            raise _explain(error, self.store) from error
+            raise self._explained(error) from error
+
+    def _explained(self, error: OSError) -> InputError:
+        safe = f"the {self._committed:,} of {len(self.store):,} samples committed before are safe"
+        again = "and run the same command again"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return InputError(f"the disk of {self.store.path} is full; {safe}: free some space {again}")
+        file = error.filename or self.store.path
+        return InputError(
+            f"cannot write {file}: {error.strerror or error}; {safe}: make it possible to write there {again}"
+        )
 
     def _rows(self, name: str) -> np.ndarray:
         site = self.store.sites[name]
@@ -140,13 +155,3 @@ def remove_partial_files(path: Path) -> int:
     for file in partial:
         file.unlink(missing_ok=True)
     return len(partial)
-
-
-def _explain(error: OSError, store: Store) -> Exception:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return error
-    done = sum(len(unit) for unit in committed_units(store))
-    return InputError(
-        f"the disk of {store.path} is full; the {done:,} of {len(store):,} samples committed before are safe: "
-        "free some space and run the same command again"
-    )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from taxonomy.images import ImageSet
-from taxonomy.names import counted
+from taxonomy.names import counted, listed
 from taxonomy.splits import SPLITS
 from taxonomy.tree import NodePath, Taxonomy
 
@@ -52,7 +52,7 @@ def images_report(images: ImageSet) -> str:
     left_out = counted(sum(images.unmatched.values()), "image")
     lines = [
         f"{images.name}: {counted(len(images), 'image')} of {counted(len(used), 'leaf', 'leaves')}, "
-        f"{used.min()} to {used.max()} a leaf",
+        f"{_span(used.min(), used.max())} a leaf",
         f"split: {', '.join(f'{sides[split]} {split}' for split in SPLITS)} ({images.split_source})",
         f"fingerprint: {images.fingerprint}",
         "",
@@ -71,6 +71,21 @@ def images_report(images: ImageSet) -> str:
     return "\n".join(lines)
 
 
+def images_notes(images: ImageSet) -> list[str]:
+    """What a reader of results must know of an image set, a line each: how it was split, and what does not fit."""
+    notes = [f"split: {images.split_source}"]
+    if images.unmatched:
+        left_out = f"{counted(sum(images.unmatched.values()), 'image')} of {counted(len(images.unmatched), 'label')}"
+        notes.append(f"left out: {left_out} without a leaf in the taxonomy: {listed(images.unmatched)}")
+    if shared := images.taxonomy.shared_names:
+        stand = "name stands" if len(shared) == 1 else "names stand"
+        notes.append(
+            f"{len(shared):,} {stand} under several parents (kept apart): {listed(shared)}; "
+            "are the levels in the order coarse to fine?"
+        )
+    return notes
+
+
 def _section(title: str, entries: Iterable[str]) -> list[str]:
     """A titled list, cut after `MOST` entries; nothing where there is nothing to list."""
     entries = list(entries)
@@ -78,6 +93,10 @@ def _section(title: str, entries: Iterable[str]) -> list[str]:
         return []
     more = [f"  ... and {len(entries) - MOST} more"] if len(entries) > MOST else []
     return ["", f"{title}:", *(f"  {entry}" for entry in entries[:MOST]), *more]
+
+
+def _span(low: int, high: int) -> str:
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _paths(nodes: Iterable[NodePath]) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -14,12 +15,13 @@ import numpy as np
 import pytest
 import zarr
 
-from commandline import main
+from commandline import InputError, main
 from extract import Store
 from extract.__main__ import COMMANDS
 from extract.fill import fill
 from extract.store import units
 from extract.writer import Writer, committed_units
+from organisms.world import render_world
 from tests.extract.test_fill import model, sample
 from tests.extract.test_store import create
 from tests.extract.test_writer import FORK, arrays
@@ -73,10 +75,16 @@ def assert_equal_stores(one: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of different sizes: which of them share a batch is part of what must come out the same."""
+    return render_world(tmp_path_factory.mktemp("ragged"), n_per_species=6, ragged=True)
+
+
+@pytest.fixture(scope="module")
 def whole(checkpoints: dict[str, Path], world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An extraction nothing happened to."""
     path = tmp_path_factory.mktemp("whole") / "s.zarr"
-    assert extract(*command(checkpoints["llava_onevision"], world, path)) == 0
+    assert extract(*command(checkpoints["qwen2_5_vl"], world, path)) == 0
     return path
 
 
@@ -86,7 +94,7 @@ def test_killed_and_resumed_equals_uninterrupted(
 ) -> None:
     """SIGKILL at random moments of one extraction, up to one and a half units after each process's first commit."""
     path, rng = tmp_path / "s.zarr", random.Random(kills)
-    argv, expected, chunk = command(checkpoints["llava_onevision"], world, path), whole, CHUNK
+    argv, expected, chunk = command(checkpoints["qwen2_5_vl"], world, path), whole, CHUNK
     if images != IMAGES:
         expected, chunk = tmp_path / "whole.zarr", 4
         argv += ["--limit", str(images), "--chunk_rows", str(chunk)]
@@ -117,7 +125,7 @@ def test_killed_and_resumed_equals_uninterrupted(
 
 def test_ctrl_c_keeps_what_was_finished(whole: Path, checkpoints: dict[str, Path], world: Path, tmp_path: Path) -> None:
     path = tmp_path / "s.zarr"
-    argv = command(checkpoints["llava_onevision"], world, path)
+    argv = command(checkpoints["qwen2_5_vl"], world, path)
     process = start(argv)
     wait_for_units(path, 2, process)
     time.sleep(0.02)  # past the garbage collection after a unit: Python loses what a collector's callback raises
@@ -135,7 +143,7 @@ def test_two_extractions_into_one_store_are_refused(
     whole: Path, checkpoints: dict[str, Path], world: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     path = tmp_path / "s.zarr"
-    argv = command(checkpoints["llava_onevision"], world, path)
+    argv = command(checkpoints["qwen2_5_vl"], world, path)
     process = start(argv)
     wait_for_units(path, 1, process)
     os.kill(process.pid or 0, signal.SIGSTOP)
@@ -197,9 +205,27 @@ def test_a_disk_that_is_too_small_is_found_before_the_model_is_loaded(
     (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free - 50_000))
     assert extract(*command(checkpoints["llava_onevision"], world, small_disk / "s.zarr")) == 2
     error = capsys.readouterr().err
-    assert "GB free and" in error
+    assert re.search(r"has [\d.]+ kB free and [\d.]+ kB are needed", error)
     assert "Loading weights" not in error
     assert [file.name for file in small_disk.iterdir()] == ["ballast"]
+
+
+def test_a_disk_that_becomes_read_only_loses_nothing(small_disk: Path) -> None:
+    """What a kernel does when a disk reports errors."""
+    samples, path = [sample(row) for row in range(11)], small_disk / "s.zarr"
+
+    def remount(options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", small_disk], check=True)
+
+    store = create(path, 11)
+    try:
+        with pytest.raises(InputError) as caught:
+            fill(Writer(store), iter(samples), model(), 4, lambda tally: remount("ro") if tally.done == 8 else None)
+    finally:
+        remount("rw")
+    assert f"cannot write {path}/" in str(caught.value)
+    assert "Read-only file system; the 4 of 11 samples committed before are safe" in str(caught.value)
+    assert committed_units(Store.open(path)) == {range(4)}
 
 
 def test_a_disk_without_room_even_for_the_layout(small_disk: Path) -> None:

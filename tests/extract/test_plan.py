@@ -1,5 +1,6 @@
 """`plan` foretells what the extraction then does, and needs no weights for it."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -10,7 +11,8 @@ from commandline import main
 from extract import Store
 from extract.__main__ import COMMANDS
 from extract.config import ExtractConfig
-from extract.plan import bytes_per_sample, expected_sites
+from extract.expected import bytes_per_sample, expected_sites
+from extract.settings import read_images, store_path
 
 
 def extract(*argv: object) -> int:
@@ -54,3 +56,58 @@ def test_mistakes_are_told(checkpoints: dict[str, Path], world: Path, capsys) ->
     assert extract("plan", "--model", checkpoints["internvl"], "--dataset", "/no/such.jsonl") == 2
     assert extract("plan", "--model", checkpoints["internvl"], "--dataset", world, "--sites", "llm.77") == 2
     assert capsys.readouterr().err.count("error:") == 3
+
+
+def test_what_the_extraction_would_refuse_the_plan_refuses(
+    checkpoints: dict[str, Path], causal_lm: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A device that is not there, a model without vision (before its weights are read), a store of other settings."""
+    blind = shutil.copytree(causal_lm, tmp_path / "blind", ignore=shutil.ignore_patterns("*.safetensors"))
+    path = tmp_path / "s.zarr"
+    argv = ["--model", checkpoints["llava_onevision"], "--dataset", world, "--store", path]
+    assert extract(*argv, "--limit", 4) == 0
+    capsys.readouterr()
+    for command in ([], ["plan"]):
+        for device, message in (("bogus", "device 'bogus' is not known"), ("cuda:7", "CUDA devices")):
+            assert extract(*command, *argv, "--device", device) == 2  # though the store is one of other settings too
+            assert message in capsys.readouterr().err
+        assert extract(*command, "--model", blind, "--dataset", world, "--store", tmp_path / "b.zarr") == 2
+        assert "is a language model without vision" in capsys.readouterr().err
+        assert extract(*command, *argv) == 2
+        error = capsys.readouterr().err
+        assert f"{path} was made with other settings (it holds 4 images, this is 216 (limit)); use those" in error
+        assert "give another --store (STORE=), or remove it" in error
+    assert extract("plan", *argv, "--limit", 4) == 0
+    assert "(there already, with 4 of its 4 samples)" in capsys.readouterr().out
+
+
+def test_a_limit_has_a_store_of_its_own(checkpoints: dict[str, Path], world: Path) -> None:
+    def name(limit: int | None) -> str:
+        config = ExtractConfig(model=str(checkpoints["internvl"]), dataset=str(world), limit=limit)
+        return store_path(config, read_images(config)).name
+
+    whole = name(None)
+    assert whole.startswith("internvl-")
+    assert name(30) == whole.replace(".zarr", "-30.zarr")
+    assert name(9999) == whole  # no limit at all
+
+
+def test_what_a_reader_must_know_of_the_data_is_said(
+    checkpoints: dict[str, Path], world: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Both commands: the publisher's split was not used and why, images left out, names with two parents."""
+    rows = [json.loads(line) for line in world.read_text().splitlines()][:20]
+    for number, row in enumerate(rows):
+        row |= {"image": str(world.parent / row["image"]), "split": "test", "label": f"leaf {number % 2}"}
+    rows[0]["label"] = "stranger"
+    manifest, tree = tmp_path / "photos.jsonl", tmp_path / "tree.json"
+    manifest.write_text("\n".join(map(json.dumps, rows)))
+    tree.write_text(json.dumps({f"leaf {i}": [f"top {i}", "middle", f"leaf {i}"] for i in range(2)}))
+    argv = ["--model", checkpoints["llava_onevision"], "--dataset", manifest, "--taxonomy", tree]
+    argv += ["--root", world.parent, "--unmatched", "drop", "--store", tmp_path / "s.zarr"]
+    for command in (["plan"], []):
+        assert extract(*command, *argv) == 0
+        out = capsys.readouterr().out
+        assert re.search(r"split: stratified by leaf, .*, seed 0 \(the publisher gives only test\)", out)
+        assert "left out: 1 image of 1 label without a leaf in the taxonomy: 'stranger'" in out
+        assert "1 name stands under several parents (kept apart): 'middle'; are the levels" in out

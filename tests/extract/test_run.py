@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import zarr
 from PIL import Image
 
 from commandline import main
 from extract import Store
 from extract.__main__ import COMMANDS
+from extract.resume import record_batch_size
 from hooks import load
 from hooks.inputs import encode
 from taxonomy import load_images
@@ -111,10 +113,10 @@ def test_complete_stores_are_left_alone(
         (["--store_dtype", "bfloat16"], 'store_dtype: there "float32", here "bfloat16"'),
         (["--prompt", "What is it?"], 'prompt: there "Describe this image.", here "What is it?"'),
         (["--system", "You see."], 'system: there null, here "You see."'),
-        (["--limit", "23"], "dataset.n: there 24, here 23"),
-        (["--split", "leaf-disjoint"], "dataset.fingerprint: there"),
+        (["--limit", "23"], "(it holds 24 images, this is 23 (limit))"),
+        (["--split", "leaf-disjoint"], "(dataset.split_source: there"),
         (["--max_pixels", "3136"], "pixels.max: there null, here 3136"),
-        (["--batch_size", "4"], "batch_size: there 3, here 4"),
+        (["--batch_size", "4"], "(batch_size: there 3, here 4)"),
         (["--random_init", "true"], "model.random_init: there false, here true"),
     ],
 )
@@ -125,7 +127,7 @@ def test_other_settings_are_refused_by_name(
     assert extract(*argv, "--store", stores["qwen2_5_vl"], *change) == 2
     error = capsys.readouterr().err
     assert difference in error
-    assert "use those, or give another --store" in error
+    assert "use those settings, give another --store (STORE=), or remove it" in error
 
 
 @pytest.fixture
@@ -166,10 +168,53 @@ def test_a_complete_store_of_other_weights_is_not_taken_for_this_models(
     argv = ["--model", model, "--dataset", world, "--limit", 24, "--batch_size", 3, "--store", path]
     assert extract(*argv) == 0
     trained = load(model)
-    next(trained.model.parameters()).data.add_(0.01)
+    *_, last = trained.model.parameters()
+    last.data.add_(0.01)
     trained.model.save_pretrained(model)
     assert extract(*argv) == 2
-    assert "model.weights_hash" in capsys.readouterr().err
+    assert re.search(r"model\.weights_hash: there [0-9a-f]{8}, here [0-9a-f]{8}\)", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("change", ["image mean", "tokenizer"])
+def test_another_processor_is_refused(
+    unfinished: Path, checkpoints: dict[str, Path], world: Path, tmp_path: Path, capsys, change: str
+) -> None:
+    """The weights are the same and the inputs are not."""
+    model = tmp_path / "other" / checkpoints["llava_onevision"].name
+    shutil.copytree(checkpoints["llava_onevision"], model)
+    if change == "tokenizer":
+        file = model / "tokenizer.json"
+        content = json.loads(file.read_text())
+        first, second = list(content["model"]["vocab"])[-2:]
+        vocab = content["model"]["vocab"]
+        vocab[first], vocab[second] = vocab[second], vocab[first]
+        file.write_text(json.dumps(content))
+    else:
+        for file in model.glob("*processor*config.json"):
+            content = json.loads(file.read_text())
+            for part in (content, content.get("image_processor", {})):
+                if "image_mean" in part:
+                    part["image_mean"] = [0.1, 0.2, 0.3]
+            file.write_text(json.dumps(content))
+    assert extract("--model", model, "--dataset", world, "--limit", 24, "--batch_size", 3, "--store", unfinished) == 2
+    assert re.search(r"\(processor_hash: there [0-9a-f]{8}, here [0-9a-f]{8}\)", capsys.readouterr().err)
+
+
+def test_a_store_says_who_worked_on_it(
+    unfinished: Path, checkpoints: dict[str, Path], world: Path, capsys: pytest.CaptureFixture
+) -> None:
+    zarr.open_group(unfinished, mode="r+").attrs["versions"] = {"torch": "1.0"}
+    argv = ["--model", checkpoints["llava_onevision"], "--dataset", world, "--limit", 24, "--batch_size", 3]
+    assert extract(*argv, "--store", unfinished) == 0
+    assert "was begun with torch 1.0, and goes on with" in capsys.readouterr().err
+    store = Store.open(unfinished, mode="r+")
+    first, second = store.attrs["runs"]
+    assert first["when"] <= second["when"]
+    assert (second["device"], second["batch_size"]) == ("cpu", 3)
+    assert second["versions"]["torch"] == torch.__version__
+    record_batch_size(store, 1)
+    assert [run["batch_size"] for run in Store.open(unfinished).attrs["runs"]] == [3, 1]
+    assert Store.open(unfinished).attrs["batch_size"] == 3
 
 
 def test_a_moved_model_goes_on(unfinished: Path, checkpoints: dict[str, Path], world: Path, tmp_path: Path) -> None:
@@ -236,6 +281,16 @@ def test_no_good_image_at_all(checkpoints: dict[str, Path], tmp_path: Path, caps
     assert not (tmp_path / "s.zarr").exists()
 
 
+def test_a_dataset_of_junk_is_not_decoded_to_its_end(checkpoints: dict[str, Path], tmp_path: Path, capsys) -> None:
+    for number in range(90):
+        file = tmp_path / "images" / "xy"[number % 2] / f"{number:02}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"junk")
+    argv = ["--model", checkpoints["llava_onevision"], "--dataset", tmp_path / "images"]
+    assert extract(*argv, "--store", tmp_path / "s.zarr") == 2
+    assert "none of 64 images tried among the images of images can be used; x/00.jpg: not an" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -290,7 +345,7 @@ def test_bfloat16_and_chosen_sites(checkpoints: dict[str, Path], world: Path, tm
 
 def test_limit_draws_evenly_and_a_smaller_one_is_part_of_a_larger(world: Path) -> None:
     from extract.config import ExtractConfig
-    from extract.run import read_images
+    from extract.settings import read_images
 
     small, large = (read_images(ExtractConfig(model="m", dataset=str(world), limit=n)) for n in (20, 60))
     assert len(small) == 20

@@ -1,10 +1,12 @@
 """Texts of a taxonomy's leaves: the prompts, their rows, and what stands in them, judged by transformers."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import zarr
 
 from commandline import InputError, main
 from extract import Store
@@ -168,13 +170,54 @@ def test_an_interrupted_store_goes_on_and_another_one_is_refused(
     (path / "text" / "c.3.1.0").unlink()
     assert extract(*argv, "--store", tmp_path / "t") == 0
     np.testing.assert_array_equal(Store.open(path).bits("text.3"), before)
+    capsys.readouterr()
+    status = (path / "sample" / "status" / "c.1").read_bytes()
+    assert extract(*argv, "--store", tmp_path / "t") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{path} is complete already",
+        f"{path}: 10 of 10 prompts at 6 sites",
+    ]
+    zarr.open_group(path, mode="r+").attrs["versions"] = {"torch": "1.0"}
+    (path / "sample" / "status" / "c.1").unlink()
+    assert extract(*argv, "--store", tmp_path / "t") == 0
+    assert "was begun with torch 1.0, and goes on with" in capsys.readouterr().err
+    assert (path / "sample" / "status" / "c.1").read_bytes() == status
+    assert [run["batch_size"] for run in Store.open(path).attrs["runs"]] == [32, 32, 32]
     assert extract(*argv, "--store", tmp_path / "t", "--pool", "last") == 2
     assert 'pool: there "mean", here "last"' in capsys.readouterr().err
+
+
+def test_prompts_that_fail_are_told(causal_lm: Path, birds: Path, tmp_path: Path, capsys) -> None:
+    """Numbers too large for the stored dtype, in every prompt: the reason is printed, and it is an error."""
+    model = shutil.copytree(causal_lm, tmp_path / "model")
+    loaded = load(model)
+    loaded.model.get_input_embeddings().weight.data.mul_(1e8)
+    loaded.model.save_pretrained(model)
+    argv = ["text", "--model", model, "--taxonomy", birds, "--templates", "question", "--store", tmp_path / "t"]
+    assert extract(*argv, "--store_dtype", "float16") == 2
+    captured = capsys.readouterr()
+    assert "quarantined 10: NaN or infinity at text.0 (such as" in captured.out
+    assert "not one prompt is good" in captured.err
+
+
+def test_the_disk_is_looked_at_before_the_model_is_loaded(
+    causal_lm: Path, birds: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two templates of 10 prompts, 6 sites of 64 float32 numbers; every store is one chunk of 10 rows."""
+    usage = shutil.disk_usage(tmp_path)._replace(free=30_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    argv = ["text", "--model", causal_lm, "--taxonomy", birds, "--store", tmp_path / "new" / "t"]
+    assert extract(*argv) == 2
+    error = capsys.readouterr().err
+    assert "has 30 kB free and 30.7 kB are needed" in error
+    assert "Loading weights" not in error
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (["--device", "bogus"], "device 'bogus' is not known"),
         (["--templates", "riddle"], "no template 'riddle'; there are question, answered, statement"),
         (["--sites", "llm.*"], "no site matches 'llm.*'"),
         (["--taxonomy", "/no/such.json"], "no such file"),

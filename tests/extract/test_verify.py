@@ -10,6 +10,7 @@ import zarr
 from commandline import main
 from extract import Store
 from extract.__main__ import COMMANDS
+from extract.writer import Writer
 from tests.extract.test_store import create, fill, values
 
 
@@ -61,6 +62,20 @@ def test_damage_is_named(path: Path, capsys: pytest.CaptureFixture, harm, findin
     assert finding in capsys.readouterr().out
 
 
+def test_units_that_are_waiting_are_told_as_one_range(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    store = create(tmp_path / "s.zarr", n=26)
+    writer, data = Writer(store), values(store)
+    for unit in (range(4), range(12, 16)):
+        writer.put(unit, unit, {name: rows[unit.start : unit.stop] for name, rows in data.items()})
+        writer.commit(unit, ["hash"] * 4, ["ok"] * 4)
+    assert extract("verify", store.path) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ", 1)[1].split(" not")[0] for line in lines] == [
+        "samples 4 to 11: 8",
+        "samples 16 to 25: 10",
+    ]
+
+
 def test_reading_a_short_chunk_is_an_error_and_never_zeros(path: Path) -> None:
     chunk = path / "llm" / "c.1.0.0"
     chunk.write_bytes(chunk.read_bytes()[:20])
@@ -86,6 +101,19 @@ def test_changed_and_missing_images_are_found(
     assert f"the image of {first!r} has changed since it was extracted" in out
     assert f"the image of {second!r} cannot be read any more" in out
     assert extract("verify", tmp_path / "s.zarr") == 0
+
+
+def test_info_counts_what_there_is_beside_what_is_done(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    split = ["test", "train", "train", "validation", "test"] * 2
+    attrs = {"dataset": {"name": "photos", "split_source": "stratified by leaf, seed 3"}}
+    store = create(tmp_path / "s.zarr", split=split, attrs=attrs)
+    writer = Writer(store)
+    writer.put(range(4), range(4), {name: rows[:4] for name, rows in values(store).items()})
+    writer.commit(range(4), ["hash"] * 4, ["ok"] * 4)
+    assert extract("info", store.path) == 0
+    out = capsys.readouterr().out
+    assert "splits       4 train (2 done), 2 validation (1 done), 4 test (1 done)" in out
+    assert "split by     stratified by leaf, seed 3" in out
 
 
 def test_info_tells_the_story(checkpoints: dict[str, Path], world: Path, tmp_path: Path, capsys) -> None:

@@ -3,6 +3,7 @@
 import fcntl
 import multiprocessing
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,19 @@ def test_a_short_or_missing_chunk_is_written_again(tmp_path: Path) -> None:
     assert committed_units(store) == {range(4)}
     go_on(path)
     assert contents(path) == expected
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A folder that went away: of any error but a full disk, which file it was and what is safe."""
+    store = create(tmp_path / "s.zarr")
+    data, writer = values(store), Writer(store)
+    for number, unit in enumerate(writer.pending[:2]):
+        writer.put(unit, unit, {name: rows[unit.start : unit.stop] for name, rows in data.items()})
+        if number == 0:
+            writer.commit(unit, ["hash"] * 4, ["ok"] * 4)
+            shutil.rmtree(store.path / "sample" / "sha256")
+    with pytest.raises(InputError, match=r"cannot write .*/sha256/c\.1.*: No such file or directory; the 4 of 10"):
+        writer.commit(range(4, 8), ["hash"] * 4, ["ok"] * 4)
 
 
 @pytest.mark.parametrize("column", ["sha256", "status"])

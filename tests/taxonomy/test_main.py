@@ -47,7 +47,7 @@ def test_images(tree: Path, tmp_path: Path, write_images: Any, capsys: pytest.Ca
     write_images(tmp_path, *names)
     assert run("images", tmp_path / "photos", "--taxonomy", tree) == 0
     out = capsys.readouterr().out
-    assert "photos: 10 images of 2 leaves, 5 to 5 a leaf" in out
+    assert "photos: 10 images of 2 leaves, 5 a leaf" in out
     assert "split: 6 train, 2 validation, 2 test (stratified by leaf" in out
     assert "2 of 4 leaves without images:\n  sayornis\n  racket" in out
     rows = [f"{name},{name.split('/')[1]}" for name in names]
