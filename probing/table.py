@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from probing.scores import Record
+from taxonomy.splits import SPLITS
 
-MARKS = "~ within the shuffled-label null, ^ penalty at the end of its grid, ! a fit did not converge"
-
-
+MARKS = "~ within the site's shuffled-label null, ^ penalty at the end of its grid, ! a fit did not converge"
+LEGEND = """\
+HCA: every level right, each answered by its own probe. product: what HCA would be if levels failed independently.
+leaf lookup: the path of the predicted leaf. majority: always the class most common in training. shuffled: probes
+fitted on shuffled labels, their mean over sites and the range of their 95 % nulls. n: test samples (their leaves)."""
 ACCURACY = "Accuracy on test, % [95 % interval over leaves]"
 MACRO = "Macro accuracy (the mean over classes), % [95 % interval over classes and their leaves]"
 
@@ -23,6 +26,7 @@ def table(probes: Sequence[Record], hca: Sequence[Record], summary: Mapping[str,
     parts = [
         f"{ACCURACY}. {MARKS}.",
         _aligned(accuracy_rows(probes, hca, summary)),
+        LEGEND,
         "",
         f"{MACRO}.",
         _aligned(macro_rows(probes, hca, summary)),
@@ -37,7 +41,8 @@ def accuracy_rows(probes: Sequence[Record], hca: Sequence[Record], summary: Mapp
     levels, columns = _columns(probes, hca, summary)
     rows = [["site", *levels, "HCA", "product", "leaf lookup"]]
     for index, record in enumerate(hca):
-        paths = [interval(record, "hca"), percent(record["product"]), interval(record, "leaf_lookup")]
+        chance = "~" if record["hca"] <= record["shuffled_high"] else ""
+        paths = [interval(record, "hca") + chance, percent(record["product"]), interval(record, "leaf_lookup")]
         rows.append([record["site"], *(marked(column[index]) for column in columns), *paths])
     first = [column[0] for column in columns]
     rows.append(["majority", *(percent(cell["majority"]) for cell in first), percent(hca[0]["majority_path"]), "", ""])
@@ -71,13 +76,16 @@ def _columns(
 def notes(probes: Sequence[Record], summary: Mapping[str, Any]) -> list[str]:
     """What a reader of the table has to know besides: the split, unscored levels, unseen nodes, failed fits."""
     rows = summary["split"]["rows"]
-    lines = [f"Split {summary['split']['source']}: " + ", ".join(f"{count:,} {part}" for part, count in rows.items())]
+    counts = ", ".join(f"{rows[part]:,} {part}" for part in SPLITS if part in rows)
+    lines = [f"Split {summary['split']['source']}: {counts}"]
     lines += [f"Level {e['level']} is not scored: {e['unscored']}." for e in summary["levels"] if e["unscored"]]
     unseen = {record["level"]: record["unseen"] for record in probes if record.get("unseen")}
     lines += [
-        f"{count:,} test samples are of a {level} never trained on; they count as wrong."
+        f"Test samples whose {level} was never trained on: {count:,}; they count as wrong."
         for level, count in unseen.items()
     ]
+    alone = {record["level"] for record in probes if not record["unscored"] and record["classes_test"] == 1}
+    lines += [f"Only one {level} is in test: its accuracy tells nothing apart." for level in sorted(alone)]
     lost = sum(not (record["converged"] and record["path_converged"]) for record in probes if not record["unscored"])
     if lost:
         lines.append(f"{lost} of {len(probes)} probes have a fit that did not reach its tolerance; raise --max_iter.")
@@ -93,23 +101,28 @@ def marked(cell: Record) -> str:
 
 
 def interval(record: Record, name: str, stem: str | None = None) -> str:
-    """`71.2 [68.0, 74.1]`, in percent; the ends are `<stem>_low` and `<stem>_high`."""
+    """`71.2 [68, 74]`, in percent; the ends are `<stem>_low` and `<stem>_high`."""
     if math.isnan(record[name]):
         return "-"
     stem = stem or name
-    return f"{percent(record[name])} [{percent(record[f'{stem}_low'])}, {percent(record[f'{stem}_high'])}]"
+    return f"{percent(record[name])} {_ends(record[f'{stem}_low'], record[f'{stem}_high'])}"
 
 
 def null(records: Sequence[Record], name: str = "shuffled") -> str:
     """The nulls of all sites in one: their mean, and the hull of their intervals."""
     middle = sum(record[name] for record in records) / len(records)
     low, high = min(record[f"{name}_low"] for record in records), max(record[f"{name}_high"] for record in records)
-    return f"{percent(middle)} [{percent(low)}, {percent(high)}]"
+    return f"{percent(middle)} {_ends(low, high)}"
 
 
 def percent(share: float) -> str:
     """`71.2`; a dash where there is no number."""
     return "-" if math.isnan(share) else f"{100 * share:.1f}"
+
+
+def _ends(low: float, high: float) -> str:
+    """An interval's ends: whole percents, which is as much as they are known to, but below 10 with a decimal."""
+    return "[" + ", ".join(f"{100 * end:.0f}" if end >= 0.0995 else f"{100 * end:.1f}" for end in (low, high)) + "]"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

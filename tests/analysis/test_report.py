@@ -16,7 +16,7 @@ from analysis.report import headline, render, run, stage_ends
 from commandline import InputError
 from probing.results import ProbeRun
 from probing.scores import Record
-from probing.table import percent
+from probing.table import interval, percent
 from tests.probing.planted import balanced_tree, ragged_tree
 from tests.probing.test_run import SITES, planted, probe
 
@@ -82,10 +82,10 @@ def test_the_figures_are_whole_svg_elements(found: ProbeRun) -> None:
 def test_every_number_is_in_it(found: ProbeRun) -> None:
     words = " ".join(Outline(render(found)).text)
     for record in found.probes:
-        assert f"{percent(record['accuracy'])} [{percent(record['accuracy_low'])}, " in words
+        assert interval(record, "accuracy") in words
         assert f"{percent(record['macro_accuracy'])} [" in words
     for record in found.hca:
-        assert f"{percent(record['hca'])} [{percent(record['hca_low'])}, {percent(record['hca_high'])}]" in words
+        assert interval(record, "hca") in words
         assert percent(record["product"]) in words
     for piece in ("planted on clusters", found.summary["store"]["attributes_sha256"], "strict", "torch", "majority"):
         assert piece in words

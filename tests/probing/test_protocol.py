@@ -220,6 +220,12 @@ def test_the_majority_is_that_of_what_was_fitted_not_of_test() -> None:
     assert site["majority_path"] == pytest.approx(1 / 17)
 
 
+def test_the_most_common_path_has_a_level() -> None:
+    plan = planned(ragged_tree(), 16, levels=["name"])
+    X, _ = clusters(ragged_tree(), plan.leaf, 0.5)
+    assert scored(X, plan)[1]["majority_path"] == pytest.approx(1 / 6)
+
+
 def test_null_probes_are_fitted_at_the_chosen_penalty() -> None:
     from probing import fit_grid
 

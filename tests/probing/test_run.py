@@ -116,6 +116,16 @@ def test_ragged_store_and_quarantined_rows(tmp_path: Path) -> None:
     assert found.summary["store"]["rows"] == {"ok": 126, "quarantined": 2}
 
 
+def test_ids_are_those_of_the_samples_that_have_the_level(tmp_path: Path) -> None:
+    tree = ragged_tree()
+    leaf, split = (values[::-1] for values in rows_of(tree, 16))  # the leaves without a name come first
+    store = write_store(tmp_path / "r.zarr", {"encoder.1": clusters(tree, leaf, 0.4)[0]}, leaf, split, tree)
+    for p in probe(store).predictions().to_pylist():
+        row = int(p["id"][1:])
+        assert (p["leaf"], split[row]) == (leaf[row], "test")
+        assert p["true"] == tree.codes[leaf[row], tree.level_index(p["level"])]
+
+
 def test_leaf_split_has_its_own_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = planted(tmp_path / "planted.zarr", balanced_tree((2, 4, 24)))
     run(ProbeConfig(store=str(store), split="leaf", sites=["encoder.2"], penalties=[0.1], shuffles=1))
