@@ -112,7 +112,7 @@ class _Filling:
         try:
             values = self.model.read([sample.inputs for sample in batch if sample.inputs is not None])
         except torch.OutOfMemoryError:
-            problem = "out of memory on this image alone; a lower max_pixels makes it smaller"
+            problem = "out of memory on this image alone; a lower --max_pixels makes it smaller"
             self.tally.smallest_batch = min(self.tally.smallest_batch or len(batch), max(1, len(batch) // 2))
         except ValueError as error:
             problem = f"the model refuses it: {str(error).splitlines()[0] if str(error) else type(error).__name__}"

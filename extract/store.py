@@ -76,8 +76,8 @@ class Store:
             raise InputError(f"{path}: no store here{hint}; `python -m extract` makes one")
         try:
             group = zarr.open_group(path, mode=mode, zarr_format=3)  # pyright: ignore[reportArgumentType]
-        except (ValueError, KeyError, FileNotFoundError) as error:
-            raise InputError(f"{path}: not a readable zarr v3 group: {error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            raise InputError(f"{path}: not a readable zarr v3 group ({error}); remove it and extract again") from error
         version = group.attrs.get("schema_version")
         if version != SCHEMA_VERSION:
             raise InputError(f"{path}: schema version {version!r}; this taxoprobe reads version {SCHEMA_VERSION}")

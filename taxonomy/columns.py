@@ -72,8 +72,8 @@ def read_labels(table: Table, columns: Columns, has_taxonomy: bool) -> tuple[tup
         return text_column(table, name, "label"), None
     if not levels:
         raise InputError(
-            "no taxonomy: give a taxonomy file (taxonomy=) or name the level columns, coarse to fine (levels=a,b,c), "
-            f"out of {', '.join(table)}"
+            "no taxonomy: give a taxonomy file (--taxonomy) or name the level columns, coarse to fine "
+            f"(--levels=a,b,c), out of {', '.join(table)}"
         )
     if label and label not in levels and not _repeats(table, label, levels[-1]):
         levels = [*levels, label]
@@ -110,4 +110,11 @@ def _paths(table: Table, levels: Sequence[str]) -> tuple[tuple[str, ...], ...]:
                 f"row {row}: the level {empty!r} is empty" + (" though a finer one is not" if depth else "")
             )
         paths.append(names[:depth])
+    parents = {path[:depth] for path in set(paths) for depth in range(1, len(path))}
+    for row, path in enumerate(paths, start=1):
+        if path in parents:  # a path may end early, but what ends there is a leaf and has nothing below it
+            raise InputError(
+                f"row {row}: the level {levels[len(path)]!r} is empty, though other rows have one below "
+                f"{' / '.join(path)}"
+            )
     return tuple(paths)

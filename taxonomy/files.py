@@ -48,11 +48,11 @@ def relative_paths(root: Path, names: Sequence[str]) -> tuple[str, ...]:
             given, path = path, path.removeprefix(base)
             if given == path and not (path := _through_links(root, given)):
                 raise InputError(
-                    f"row {row}: the image {name!r} lies outside the root {root}; set root= to a folder that holds it"
+                    f"row {row}: the image {name!r} lies outside the root {root}; set --root to a folder that holds it"
                 )
         if path == ".." or path.startswith("../"):
             raise InputError(
-                f"row {row}: the image path {name!r} leaves the root {root}; set root= to a folder that holds it"
+                f"row {row}: the image path {name!r} leaves the root {root}; set --root to a folder that holds it"
             )
         if path == "." or "\0" in path:
             raise InputError(f"row {row}: {name!r} is not an image path")
@@ -104,7 +104,7 @@ def _is(test: Callable[[Path], bool], path: Path) -> bool:
 
 def _check_inside(root: Path, path: Path, what: str) -> None:
     if not path.resolve().is_relative_to(root):
-        raise InputError(f"{what} is a link that leads out of the root {root}; set root= to a folder that holds both")
+        raise InputError(f"{what} is a link that leads out of the root {root}; set --root to a folder that holds both")
 
 
 def _through_links(root: Path, path: str) -> str | None:

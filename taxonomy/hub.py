@@ -101,7 +101,7 @@ def _list(name: str, parts: dict[str, Any], roots: tuple[Path, ...], columns: Co
             raise InputError("its splits have different columns")
         image = find_column(first.column_names, columns.image or _image_column(first), IMAGE_ALIASES, "image")
         if image is None:
-            raise InputError(f"no image column among {', '.join(first.column_names)}; name it with image_column=")
+            raise InputError(f"no image column among {', '.join(first.column_names)}; name it with --image_column")
         reader = TableReader(
             tables=tuple(_undecoded(part, image) for part in parts.values()),
             starts=tuple(accumulate(sizes[:-1], initial=0)),
@@ -111,7 +111,9 @@ def _list(name: str, parts: dict[str, Any], roots: tuple[Path, ...], columns: Co
         try:
             reader(0)
         except OSError as error:
-            raise InputError(f"its first image cannot be read: {error}; set root= to a folder that holds it") from error
+            raise InputError(
+                f"its first image cannot be read: {error}; set --root to a folder that holds it"
+            ) from error
         table = _text_table(parts.values(), image)
         labels, levels = read_labels(table, columns, has_taxonomy)
         split = find_column(list(table), columns.split, SPLIT_ALIASES, "split")

@@ -91,15 +91,16 @@ def load_images(
 
     Raises InputError.
     """
-    given = load_taxonomy(taxonomy) if taxonomy is not None else _beside(dataset) if not levels else None
+    source = taxonomy if taxonomy is not None else _beside(dataset) if not levels else None
+    given = load_taxonomy(source) if source is not None else None
     level_columns = tuple(levels) if levels and given is None else None
     columns = Columns(image_column, label_column, split_column, id_column, level_columns)
     listing = find_listing(str(dataset), given, Path(root) if root is not None else None, columns, subset)
     tree = load_taxonomy(given or listing.taxonomy or _tree_of(listing), levels, drop_root)
-    leaf, outside = _match(listing.labels, tree, aliases or {}, unmatched)
+    leaf, outside = _match(listing.labels, tree, _called(source), aliases or {}, unmatched)
     rows = np.array(sorted(np.flatnonzero(leaf >= 0), key=lambda row: listing.ids[row]), dtype=np.int64)
     ids = tuple(listing.ids[row] for row in rows)
-    _check_ids(listing, ids)
+    _check_ids(listing, ids, "image" if columns.id is None else "id", dataset)
     absent = _missing(listing, rows, ids, missing)
     names, source = _split(listing, tree, rows, ids, leaf[rows], split, fractions, seed)
     return ImageSet(
@@ -130,7 +131,7 @@ def find_listing(
         return list_manifest(path, root, columns, taxonomy is not None)
     if path.is_dir() and dataset.strip():
         return _list_directory(path, taxonomy, root, columns)
-    if HUB_ID.fullmatch(dataset) and not path.parent.is_dir():
+    if HUB_ID.fullmatch(dataset) and not path.parent.is_dir() and tables.kind(path) is None:
         from taxonomy.hub import list_hub
 
         return list_hub(dataset, subset, columns, taxonomy is not None)
@@ -154,18 +155,24 @@ def _list_directory(path: Path, taxonomy: Taxonomy | None, root: Path | None, co
 
 
 def _refuse_columns(columns: Columns, what: str) -> None:
-    given = ", ".join(name for name, value in vars(columns).items() if value is not None and name != "levels")
+    given = ", ".join(
+        f"--{name}_column" for name, value in vars(columns).items() if value is not None and name != "levels"
+    )
     if given:
         raise InputError(f"{what} has no columns to name ({given}); name columns for a table")
 
 
-def _beside(dataset: str | os.PathLike[str]) -> Taxonomy | None:
+def _beside(dataset: str | os.PathLike[str]) -> Path | None:
     """`taxonomy.json` in the folder of the data, if there is one."""
     path = Path(dataset).expanduser()
     if str(dataset) in PRESETS:
         return None
     file = (path if path.is_dir() else path.parent) / "taxonomy.json"
-    return Taxonomy.from_json(file) if path.exists() and path != file and file.is_file() else None
+    return file if path.exists() and path != file and file.is_file() else None
+
+
+def _called(source: Taxonomy | str | os.PathLike[str] | None) -> str:
+    return "the taxonomy" if source is None or isinstance(source, Taxonomy) else f"the taxonomy {source}"
 
 
 def _tree_of(listing: Listing) -> Taxonomy:
@@ -173,7 +180,7 @@ def _tree_of(listing: Listing) -> Taxonomy:
 
 
 def _match(
-    labels: Sequence[Label], tree: Taxonomy, aliases: Mapping[str, str], unmatched: str
+    labels: Sequence[Label], tree: Taxonomy, called: str, aliases: Mapping[str, str], unmatched: str
 ) -> tuple[np.ndarray, dict[str, int]]:
     """int32 (image,) leaf, -1 where none matches; and the labels that match none, most images first."""
     counts = Counter(labels)
@@ -194,13 +201,14 @@ def _match(
     images = sum(outside.values())
     if images == len(labels):
         raise InputError(
-            f"none of {counted(len(outside), 'label')} matches a leaf of the taxonomy: {_with_nearest(outside, tree)}"
+            f"none of {counted(len(outside), 'label')} matches a leaf of {called}: {_with_nearest(outside, tree)}; "
+            "give the one they belong to with --taxonomy"
         )
     if outside and unmatched == "error":
         raise InputError(
-            f"{counted(len(outside), 'label')} ({counted(images, 'image')}) without a leaf in the taxonomy: "
-            f"{_with_nearest(outside, tree)}; correct them, give aliases= for them, or leave their images out with "
-            "unmatched=drop"
+            f"{counted(len(outside), 'label')} ({counted(images, 'image')}) without a leaf in {called}: "
+            f"{_with_nearest(outside, tree)}; correct them, give another --taxonomy, or leave their images out with "
+            "--unmatched=drop"
         )
     return np.array([leaves[label] for label in labels], dtype=np.int32), outside
 
@@ -213,12 +221,14 @@ def _with_nearest(outside: Mapping[str, int], tree: Taxonomy, most: int = 5) -> 
     return ", ".join(told) + (f" and {len(outside) - most} more" if len(outside) > most else "")
 
 
-def _check_ids(listing: Listing, ids: Sequence[str]) -> None:
+def _check_ids(listing: Listing, ids: Sequence[str], what: str, dataset: str | os.PathLike[str]) -> None:
     """`ids` are sorted, so equal ones are neighbours."""
     twice = next((a for a, b in itertools.pairwise(ids) if a == b), None)
     if twice is not None:
         rows = [row for row, name in enumerate(listing.ids, start=1) if name == twice]
-        raise InputError(f"the image {twice!r} is listed {len(rows)} times (rows {', '.join(map(str, rows[:5]))})")
+        raise InputError(
+            f"the {what} {twice!r} is listed {len(rows)} times in {dataset} (rows {', '.join(map(str, rows[:5]))})"
+        )
 
 
 def _missing(listing: Listing, rows: np.ndarray, ids: Sequence[str], missing: str) -> tuple[str, ...]:
@@ -228,8 +238,8 @@ def _missing(listing: Listing, rows: np.ndarray, ids: Sequence[str], missing: st
     absent = tuple(ids[index] for index in missing_files(reader.root, [reader.files[row] for row in rows]))
     if len(absent) == len(ids) or (absent and missing == "error"):
         raise InputError(
-            f"{len(absent)} of {len(ids)} images are not under {reader.root}: {listed(absent)}; set root= to where "
-            "they are, or go on without them with missing=keep"
+            f"{len(absent)} of {len(ids)} images are not under {reader.root}: {listed(absent)}; set --root to where "
+            "they are, or go on without them with --missing=keep"
         )
     return absent
 
@@ -254,7 +264,7 @@ def _split(
         why = f" (the publisher gives only {published[0]})" if published is not None else " (the publisher gives none)"
         if rule == "publisher":
             raise InputError(
-                f"there is no publisher's split to use{why}; choose split=stratified or split=leaf-disjoint"
+                f"there is no publisher's split to use{why}; choose --split=stratified or --split=leaf-disjoint"
             )
     if rule == "leaf-disjoint":
         _, validation, test = splits.check_fractions(fractions)

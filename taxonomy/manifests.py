@@ -38,7 +38,7 @@ def list_manifest(path: Path, root: Path | None, columns: Columns, has_taxonomy:
         if image is None:
             raise InputError(
                 f"no image column: none of {', '.join(IMAGE_ALIASES)} is among {', '.join(table)}; "
-                "name it with image_column="
+                "name it with --image_column"
             )
         split = find_column(list(table), columns.split, SPLIT_ALIASES, "split")
         files = relative_paths(base, text_column(table, image, "image"))

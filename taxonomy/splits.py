@@ -50,7 +50,7 @@ def publisher(names: Sequence[str]) -> np.ndarray:
     if unknown:
         raise InputError(
             f"unknown split names {', '.join(map(repr, unknown[:5]))}; known are {', '.join(ALIASES)} "
-            "(choose the splitting yourself with split=stratified to ignore them)"
+            "(choose the splitting yourself with --split=stratified to ignore them)"
         )
     split = np.array([parse_split(name) for name in names], dtype=_DTYPE)
     if not (split == TEST).any():

@@ -82,7 +82,7 @@ def _json_rows(path: Path, text: str) -> Iterator[Any]:
     if isinstance(data, list):
         return iter(data)
     if isinstance(data, Mapping) and all(isinstance(value, list) and value for value in data.values()):
-        raise InputError(f"{path} looks like a taxonomy, not a list of images; give it as the taxonomy (taxonomy=)")
+        raise InputError(f"{path} looks like a taxonomy, not a list of images; give it as the taxonomy (--taxonomy)")
     raise InputError(f"the manifest {path} should be a JSON array with one object per image")
 
 

@@ -54,7 +54,7 @@ class Preset:
         there = where.joinpath(*self.tops[:1], self.marker[0])
         raise InputError(
             f"{self.title} is not in {where}: download {', '.join(self.archives)} from {self.page} and unpack it "
-            f"there, so that {there} exists; or say where it is with root= or ${DATA_VARIABLE}"
+            f"there, so that {there} exists; or say where it is with --root or ${DATA_VARIABLE}"
         )
 
     def _places(self) -> list[Path]:
@@ -71,7 +71,7 @@ class Preset:
                     return Taxonomy.from_json(folder / name)
         raise InputError(
             f"{self.title} has no taxonomy of its own: put {self.taxonomy_file} from {STUDY} into {folders[0]}, "
-            "or give a taxonomy (taxonomy=)"
+            "or give a taxonomy (--taxonomy)"
         )
 
 

@@ -77,6 +77,9 @@ def test_what_the_extraction_would_refuse_the_plan_refuses(
         error = capsys.readouterr().err
         assert f"{path} was made with other settings (it holds 4 images, this is 216 (limit)); use those" in error
         assert "give another --store (STORE=), or remove it" in error
+        (tmp_path / "photographs").mkdir(exist_ok=True)
+        assert extract(*command, *argv, "--store", tmp_path / "photographs") == 2
+        assert "photographs exists and is not a store; choose another --store" in capsys.readouterr().err
     assert extract("plan", *argv, "--limit", 4) == 0
     assert "(there already, with 4 of its 4 samples)" in capsys.readouterr().out
 

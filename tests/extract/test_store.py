@@ -64,6 +64,14 @@ def fill(store: Store, data: dict[str, torch.Tensor], bad: dict[int, str] | None
         writer.commit(unit, [f"hash {row}" for row in unit], [(bad or {}).get(row, "ok") for row in unit])
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "null"])
+def test_damaged_metadata_is_one_clear_error(tmp_path: Path, content: str) -> None:
+    path = create(tmp_path / "s.zarr").path
+    (path / "zarr.json").write_text(content)
+    with pytest.raises(InputError, match=r"s\.zarr: not a readable zarr v3 group .*; remove it and extract again"):
+        Store.open(path)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 def test_what_was_written_is_read_back_exactly(tmp_path: Path, dtype: str) -> None:
     store = create(tmp_path / "s.zarr", logical_dtype=dtype)

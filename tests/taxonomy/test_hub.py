@@ -105,7 +105,7 @@ def test_images_by_path_are_read_only_from_inside(tmp_path: Path) -> None:
     saved = tmp_path / "saved" / "birds"
     linked.save_to_disk(str(saved))
     with pytest.raises(
-        InputError, match=r"first image cannot be read: the row holds no image but the path .* set root="
+        InputError, match=r"first image cannot be read: the row holds no image but the path .* set --root"
     ):
         load_images(saved, TREE)
     assert load_images(saved, TREE, root=tmp_path / "photos").read(2) == png(2)

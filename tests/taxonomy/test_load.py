@@ -153,6 +153,30 @@ def test_without_any_taxonomy_the_columns_are_listed(folder: Path) -> None:
         load_images(write_csv(folder / "birds.csv", ROWS))
 
 
+def test_labels_of_another_taxonomy_name_its_file(folder: Path) -> None:
+    Taxonomy.from_paths([("fish", "Cod"), ("bird", "Barn Owl")]).to_json(folder / "taxonomy.json")
+    for options in ({}, {"taxonomy": folder / "taxonomy.json"}):
+        with pytest.raises(InputError, match=r"without a leaf in the taxonomy .*taxonomy\.json: 'Arctic tern' "):
+            load_images(write_csv(folder / "birds.csv", ROWS), **options)
+
+
+def test_a_leaf_that_is_missing_names_its_row(folder: Path) -> None:
+    """Not a path that ends early: other images of its family have a species."""
+    rows = [{**row, "order": "birds"} for row in ROWS]
+    rows[4] = {**rows[4], "label": ""}
+    with pytest.raises(
+        InputError, match=r"manifest .*birds\.csv: row 5: the level 'label' is empty, though .* below birds / \w+$"
+    ):
+        load_images(write_csv(folder / "birds.csv", rows), levels=("order", "family", "label"))
+
+
+@pytest.mark.parametrize("name", ["photos/list.csv", "me/list.jsonl", "me/list.parquet", "{folder}/birds"])
+def test_a_mistyped_file_is_not_looked_up_on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(folder.parent)
+    with pytest.raises(InputError, match="it is no file, no folder and no preset"):
+        load_images(name.format(folder=folder.name))
+
+
 def test_nested_folders_are_the_taxonomy_and_splits(tmp_path: Path, write_images: Any) -> None:
     names = [
         f"{split}/bird/{leaf}/{k}.{suffix}"
@@ -218,12 +242,20 @@ def changed(row: int, **cells: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
-        (changed(4, label="Herring gul"), {}, r"'Herring gul' \(1 image; nearest: 'Herring Gull'\).*unmatched=drop"),
-        ([{**row, "label": "x"} for row in ROWS], {}, "none of 1 label matches a leaf"),
+        (
+            changed(4, label="Herring gul"),
+            {},
+            r"'Herring gul' \(1 image; nearest: 'Herring Gull'\).*--taxonomy.*--unmatched=drop",
+        ),
+        (
+            [{**row, "label": "x"} for row in ROWS],
+            {},
+            "none of 1 label matches a leaf of the taxonomy: .*with --taxonomy",
+        ),
         (
             changed(1, image="photos/absent.jpg"),
             {},
-            r"1 of 12 images are not under .*'photos/absent\.jpg'.*missing=keep",
+            r"1 of 12 images are not under .*'photos/absent\.jpg'; set --root .*--missing=keep",
         ),
         (changed(1, image=f"{'x' * 5000}.jpg"), {}, r"1 of 12 images are not under .*x{200}\.\.\.'; "),
         (changed(1, image="photos"), {}, "1 of 12 images are not under"),
@@ -235,7 +267,7 @@ def changed(row: int, **cells: Any) -> list[dict[str, Any]]:
         (changed(2, label=""), {}, r"row 3: the column 'label' \(the label\) is empty"),
         (changed(2, split=""), {}, r"row 3: the column 'split' \(the split\) is empty"),
         (changed(2, split="fold1"), {}, "unknown split names 'fold1'"),
-        (changed(2, image=ROWS[7]["image"]), {}, r"'photos/Herring gull_3\.jpg' is listed 2 times \(rows 3, 8\)"),
+        (changed(2, image=ROWS[7]["image"]), {}, r"'photos/Herring gull_3\.jpg' is listed 2 times in .*\(rows 3, 8\)"),
         (changed(2, image="./" + ROWS[7]["image"]), {}, "is listed 2 times"),
         (
             ROWS,
@@ -245,7 +277,7 @@ def changed(row: int, **cells: Any) -> list[dict[str, Any]]:
         (ROWS, {"image_column": "photo"}, "no column 'photo'"),
         (ROWS, {"split_column": "fold"}, "no column 'fold'"),
         (ROWS, {"id_column": "key"}, "no column 'key'"),
-        (ROWS, {"id_column": "family"}, "'Laridae' is listed 8 times"),
+        (ROWS, {"id_column": "family"}, r"the id 'Laridae' is listed 8 times in .*birds\.csv \(rows"),
         (ROWS, {"levels": ("family",)}, r"1 level name \(family\) for paths of up to 2 levels"),
         ([{"picture": row["image"], "label": row["label"]} for row in ROWS], {}, "no image column"),
         ([{"image": row["image"], "what": row["label"]} for row in ROWS], {}, "no label column"),
@@ -334,7 +366,7 @@ def test_bad_folders_are_one_clear_error(tmp_path: Path, write_images: Any) -> N
     (tmp_path / "owl" / "broken.jpg").symlink_to(tmp_path / "absent.jpg")
     with pytest.raises(InputError, match=r"1 of 2 images are not under .*owl/broken\.jpg"):
         load_images(tmp_path)
-    with pytest.raises(InputError, match=r"has no columns to name \(label\)"):
+    with pytest.raises(InputError, match=r"has no columns to name \(--label_column\)"):
         load_images(tmp_path, label_column="x")
 
 
