@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import Field, PositiveInt
+
 from commandline import Command, Config, main
 
 
@@ -28,7 +30,7 @@ class StoreBenchConfig(Config):
     """Samples."""
     width: int = 3584
     """Features, bfloat16."""
-    chunk_rows: list[int] = [1024, 4096]
+    chunk_rows: list[PositiveInt] = Field(default=[1024, 4096], min_length=1)
     """Samples per chunk, each measured: the most that an extraction takes by default, and what is fastest."""
     repeats: int = 5
     """Rounds; the median counts."""
