@@ -7,6 +7,8 @@ import io
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from commandline import first_line
+
 WHITE = (255, 255, 255, 255)
 SIXTEEN_BITS = 65_535
 
@@ -32,21 +34,21 @@ def decode(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"too many pixels: {error}") from None
     except Exception as error:
-        raise UnreadableImage(f"broken image header: {_line(error)}") from error
+        raise UnreadableImage(f"broken image header: {first_line(error)}") from error
     with image:
         _check_pixels(image)
         try:
             image.load()
         except Exception as error:  # each of PIL's decoders fails in its own way on a broken file
             kind = "truncated" if "truncated" in str(error).lower() else "undecodable"
-            raise UnreadableImage(f"{kind} {image.format}: {_line(error)}") from error
+            raise UnreadableImage(f"{kind} {image.format}: {first_line(error)}") from error
         try:
             ImageOps.exif_transpose(image, in_place=True)
             return _rgb(image)
         except UnreadableImage:
             raise
         except Exception as error:
-            raise UnreadableImage(f"{image.format} image of mode {image.mode}: {_line(error)}") from error
+            raise UnreadableImage(f"{image.format} image of mode {image.mode}: {first_line(error)}") from error
 
 
 def size(data: bytes) -> tuple[int, int]:
@@ -85,8 +87,3 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
             f"pixel values from {low:g} to {high:g} have no known scale ({image.mode}, expected 0 to {top:g})"
         )
     return np.rint(values * (255 / top)).astype(np.uint8)
-
-
-def _line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

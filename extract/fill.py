@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from commandline import InputError
+from commandline import InputError, first_line
 from extract.layout import OK
 from extract.loader import Encoded, Inputs, batches
 from extract.writer import Writer
@@ -115,7 +115,7 @@ class _Filling:
             problem = "out of memory on this image alone; a lower --max_pixels makes it smaller"
             self.tally.smallest_batch = min(self.tally.smallest_batch or len(batch), max(1, len(batch) // 2))
         except ValueError as error:
-            problem = f"the model refuses it: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            problem = f"the model refuses it: {first_line(error)}"
         else:
             self.accepted += len(batch)
             yield batch, values

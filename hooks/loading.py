@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from commandline import InputError
+from commandline import InputError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +95,7 @@ def load(
                 name, config=config, dtype=kind, revision=revision, trust_remote_code=trust_remote_code
             )
         except (OSError, ValueError, SafetensorError) as error:
-            raise InputError(f"{name}: its weights cannot be loaded: {_first_line(error)}") from error
+            raise InputError(f"{name}: its weights cannot be loaded: {first_line(error)}") from error
     sees = is_image_text(config)
     return Loaded(
         model=model.to(where).eval().requires_grad_(False),
@@ -124,9 +124,9 @@ def load_config(source: str, *, revision: str | None = None, trust_remote_code: 
         return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         if path.exists():
-            raise InputError(f"{source}: its config.json cannot be read: {_first_line(error)}") from error
+            raise InputError(f"{source}: its config.json cannot be read: {first_line(error)}") from error
         raise InputError(
-            f"{source}: no such directory, and not to be had from the hub or its cache ({_first_line(error)}); "
+            f"{source}: no such directory, and not to be had from the hub or its cache ({first_line(error)}); "
             "check the spelling and the network"
         ) from error
 
@@ -172,11 +172,11 @@ def load_processor(
             )
         return _assemble(source, config, image_processor, options)
     except ImportError as error:
-        raise InputError(f"{source}: its processor needs a package that is missing: {_first_line(error)}") from error
+        raise InputError(f"{source}: its processor needs a package that is missing: {first_line(error)}") from error
     except InputError:
         raise
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{source}: its processor cannot be loaded: {_first_line(error)}") from error
+        raise InputError(f"{source}: its processor cannot be loaded: {first_line(error)}") from error
 
 
 def _assemble(source: str, config: PretrainedConfig, image_processor: Any, options: dict[str, Any]) -> Any:
@@ -265,7 +265,3 @@ def auto_class(source: str, config: PretrainedConfig) -> Any:
         f"{source}: {type(config).__name__} is neither an image-text-to-text model nor a causal language model of the "
         "installed transformers; if its code is on the hub, add trust_remote_code after reading it"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -9,7 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from commandline import InputError
+from commandline import InputError, first_line
 from taxonomy.columns import IMAGE_ALIASES, SPLIT_ALIASES, Columns, find_column, read_labels
 from taxonomy.listing import Listing
 from taxonomy.tables import Table, text_column
@@ -57,7 +57,7 @@ def list_saved(folder: Path, root: Path | None, columns: Columns, has_taxonomy: 
     try:
         data = datasets.load_from_disk(str(folder))
     except Exception as error:  # the library raises many kinds; all mean that the directory is not whole
-        reason = "it has no rows" if isinstance(error, IndexError) else _first_line(error)
+        reason = "it has no rows" if isinstance(error, IndexError) else first_line(error)
         raise InputError(f"{folder} is not a whole `datasets` directory: {reason}") from error
     return _list(folder.name, _parts(data), (folder, *([root] if root else [])), columns, has_taxonomy)
 
@@ -79,7 +79,7 @@ def list_hub(name: str, subset: str | None, columns: Columns, has_taxonomy: bool
     try:
         data = datasets.load_dataset(name, subset)
     except Exception as error:  # offline, unknown, gated, script-based, a missing subset: the library says which
-        raise InputError(f"the Hugging Face dataset {name!r} cannot be loaded: {_first_line(error)}") from error
+        raise InputError(f"the Hugging Face dataset {name!r} cannot be loaded: {first_line(error)}") from error
     caches = (constants.HF_HOME, constants.HF_HUB_CACHE, config.HF_DATASETS_CACHE)
     return _list(name.replace("/", "--"), _parts(data), tuple(map(Path, caches)), columns, has_taxonomy)
 
@@ -166,7 +166,3 @@ def _text_table(parts: Iterable[Any], image: str) -> Table:
                 cells = [None if cell is None or cell < 0 else kind.int2str(cell) for cell in cells]
             table.setdefault(name, []).extend(cells)
     return table
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
