@@ -50,7 +50,7 @@ def bridge_reader(loaded: Loaded, sites: SiteMap) -> Reader:
                 names_filter=lambda name: name in wanted,
                 return_type=None,
             )
-        return {name: pool_rows(*sample_rows(sites[name], cache[hook], owner), pool) for name, hook in hooks.items()}
+        return {name: pool_rows(*sample_rows(sites[name], [cache[hook]], owner), pool) for name, hook in hooks.items()}
 
     return read
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from commandline import InputError
 from hooks.inputs import change_pixels, change_text, pixel_names, to_device
 from hooks.recording import Call, Recording, Rows, record
-from hooks.sites import Key, Site, SiteMap, Stage
+from hooks.sites import Axis, Key, Site, SiteMap, Stage
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,19 @@ def _vision_language_sites(
     for layer, block in enumerate(encoder, start=1):
         key = _required(block.main_output())
         width = block.outputs[key].shape[-1]
-        sites.append(Site(f"encoder.{layer}", "encoder", layer, block.module, "output", key, width, block.left))
+        sites.append(
+            Site(
+                f"encoder.{layer}",
+                "encoder",
+                layer,
+                block.module,
+                "output",
+                key,
+                width,
+                block.left,
+                axes=_axes(block.outputs[key].shape),
+            )
+        )
     if not encoder:
         missing["encoder"] = "no stack of vision blocks keeps its tokens' shape from one block to the next"
     first = blocks[0]
@@ -215,6 +227,8 @@ def _vision_language_sites(
     sites += _residual_sites(model, evidence, blocks, "llm")
     return SiteMap(
         _in_order(sites),
+        fusion="tokens",
+        entry=next(site for site in sites if site.name == "projector"),
         placeholder_ids=tuple(ids[positions.to(ids.device)].unique().tolist()),
         projector_module=_projector_module(evidence, fused.inputs[key], positions, encoder),
         missing=missing,
@@ -265,6 +279,15 @@ def _projector_module(evidence: _Evidence, fused: Rows, positions: Tensor, encod
             share = float(torch.isin(wanted, torch.cat(made)).float().mean())
             best = max(best, (share, -call.module.count("."), call.module))
     return best[2]
+
+
+def _axes(shape: Sequence[int]) -> tuple[Axis, ...]:
+    by_rank: dict[int, tuple[Axis, ...]] = {
+        2: ("row", "feature"),
+        3: ("unit", "row", "feature"),
+        4: ("unit", "row", "column", "feature"),
+    }
+    return by_rank[len(shape)]
 
 
 def _required(key: Key | None) -> Key:

@@ -56,13 +56,27 @@ def collate(samples: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}
 
 
+def token_name(inputs: Mapping[str, Any]) -> str | None:
+    """The input that carries the text: `input_ids`, a decoder's, or the integers of (sample, token); None without."""
+    for name in ("input_ids", "decoder_input_ids"):
+        if name in inputs:
+            return name
+    for name, value in inputs.items():
+        whole = isinstance(value, Tensor) and not value.is_floating_point() and value.dtype != torch.bool
+        if whole and value.ndim == 2 and "mask" not in name and ("text" in name or "ids" in name or "token" in name):
+            return name
+    return None
+
+
 def pixel_names(inputs: Mapping[str, Any]) -> tuple[str, ...]:
-    """The inputs that carry images: the floating-point ones that are not masks."""
-    return tuple(
+    """The inputs that carry images: the floating-point ones that are not masks, and of those the ones that are called
+    pixels, patches or images where there are such (an action model has floating-point states beside them)."""
+    floating = tuple(
         name
         for name, value in inputs.items()
         if isinstance(value, Tensor) and value.is_floating_point() and "mask" not in name
     )
+    return tuple(name for name in floating if any(word in name for word in ("pixel", "patch", "image"))) or floating
 
 
 def change_pixels(inputs: Mapping[str, Any], kind: int) -> dict[str, Any]:
@@ -86,7 +100,10 @@ def change_text(inputs: Mapping[str, Any]) -> dict[str, Any]:
     An id that occurs four times or more may be a placeholder of the image and is left alone; the new id is another one
     of that row. Raises InputError when the prompt has no such token.
     """
-    ids = inputs["input_ids"].clone()
+    name = token_name(inputs)
+    if name is None:
+        raise InputError(f"the inputs hold no token ids (there are {', '.join(inputs)}); give the processor's output")
+    ids = inputs[name].clone()
     row = ids[0]
     mask = inputs.get("attention_mask")
     attended = mask[0].bool() if isinstance(mask, Tensor) and mask.shape == ids.shape else torch.ones_like(row).bool()
@@ -96,12 +113,14 @@ def change_text(inputs: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError("the prompt has no text of its own beside the image; give a prompt of a few words")
     place = int(free.nonzero()[-1])
     row[place] = next(value for value in row[free].tolist() + values.tolist() if value != int(row[place]))
-    return {**inputs, "input_ids": ids}
+    return {**inputs, name: ids}
 
 
-def to_device(inputs: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The inputs where the model is, pixels in its dtype; integers keep theirs."""
+def to_device(inputs: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """The inputs where the model is, pixels in its dtype; integers keep theirs, and what is no tensor stays."""
     return {
         name: value.to(device, dtype if value.is_floating_point() else None, non_blocking=True)
+        if isinstance(value, Tensor)
+        else value
         for name, value in inputs.items()
     }

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from functools import cache
+from math import prod
+from typing import Literal
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from commandline import InputError
-from hooks.inputs import pixel_names
-from hooks.sites import Site, SiteMap
+from hooks.sites import Axis, Site
 
 Pool = Literal["mean", "last", "max", "cls", "tokens"]
+_FEATURES: tuple[Axis, ...] = ("stream", "feature")
+
+
+@dataclass(frozen=True)
+class Share:
+    """A vision site's rows divided among the samples, as measured on a batch of this very layout."""
+
+    index: Tensor
+    """Rows of all the module's calls, one call after another, in the order of the samples: int64 (row,)."""
+    lengths: tuple[int, ...]
+    """Rows per sample."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,7 @@ class Ownership:
     Worked out once a batch: no site's rows wait for the device to answer.
     """
 
+    samples: int
     tokens: tuple[int, ...]
     """Positions of the LLM's sequence that are read (visual ones, or a prompt's text), per sample."""
     index: Tensor
@@ -32,62 +44,97 @@ class Ownership:
     """Images per sample that are not padding (all zero), where pixels come as (sample, image, ...)."""
     tile_slots: int = 1
     """Images per sample, padding included."""
+    alike: bool = False
+    """Each sample alone has inputs of the same shapes as any other, so that all have equally many rows everywhere."""
+    shares: Mapping[str, Share] = field(default_factory=dict)
+    """Measured divisions, by site; they go before every rule."""
+    order: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """When each site was reached, once per call of its module, in a forward of this layout; empty: as discovered."""
 
     @classmethod
     def of(cls, positions: Tensor, tiles: tuple[int, ...] | None = None, tile_slots: int = 1) -> Ownership:
         """From a mask, bool (sample, token)."""
         index = positions.flatten().nonzero().flatten()
-        return cls(tuple(positions.sum(1).tolist()), index, tiles, tile_slots)
+        return cls(positions.shape[0], tuple(positions.sum(1).tolist()), index, tiles, tile_slots)
 
 
-def ownership(inputs: Mapping[str, Any], sites: SiteMap) -> Ownership:
-    """Read a batch's division into samples off its inputs.
+class Undivided(Exception):
+    """The batch alone does not say which rows of a vision site are whose; it has to be measured."""
+
+
+def flatten(site: Site, value: Tensor) -> Tensor:
+    """A site's tensor as (row, feature): units and grids in their order, parallel streams among the features."""
+    whole, flat = _patterns(site.axes)
+    return rearrange(value, f"{whole} -> {flat}")
+
+
+def unflatten(site: Site, rows: Tensor, shape: Sequence[int]) -> Tensor:
+    """The inverse of `flatten`: rows (row, feature) as the tensor of this shape that stands at the site."""
+    whole, flat = _patterns(site.axes)
+    return rearrange(rows, f"{flat} -> {whole}", **dict(zip(site.axes, shape, strict=True)))
+
+
+@cache
+def _patterns(axes: tuple[Axis, ...]) -> tuple[str, str]:
+    """einops' names of a tensor's axes, as they stand and as (row, feature)."""
+    outer = [axis for axis in axes if axis in ("unit", "sample")]
+    inner = [axis for axis in axes if axis not in (*outer, *_FEATURES)]
+    features = [axis for axis in axes if axis in _FEATURES]
+    return " ".join(axes), f"({' '.join([*outer, *inner])}) ({' '.join(features)})"
+
+
+def divide(site: Site, shapes: Sequence[Sequence[int]], owner: Ownership) -> tuple[Tensor | None, tuple[int, ...]]:
+    """Which rows of a site's flattened tensors (one shape per call of its module) are read, in the order of the
+    samples (None: all of them, as they stand), and how many belong to each sample.
+
+    An LLM tensor is read at `owner.index`. A vision tensor may have an axis of images or tiles over the whole batch,
+    or all patches of the batch in one sequence: samples follow each other in both, and each one's share follows from
+    its tiles, from equal shares among samples that are alike, or is in proportion to its visual tokens.
 
     Raises:
-        InputError: a sample has no visual token, so nothing of it could be read.
+        Undivided: these rules contradict each other or leave a remainder.
     """
-    positions = sites.visual_positions(inputs)
-    n_samples = positions.shape[0]
-    if sites.placeholder_ids and not positions.any(1).all():
-        blind = (~positions.any(1)).nonzero().flatten().tolist()
-        raise InputError(f"no visual token in sample {blind} of the batch: its prompt holds no image placeholder")
-    # Only images that come as (sample, image, channel, height, width) are padded to a common number.
-    stacks = [inputs[name] for name in pixel_names(inputs) if inputs[name].ndim == 5]
-    stacks = [value for value in stacks if value.shape[0] == n_samples]
-    tiles = tuple(stacks[0].flatten(2).any(-1).sum(1).tolist()) if stacks else None
-    return Ownership.of(positions, tiles, stacks[0].shape[1] if stacks else 1)
+    if site.in_sequence:
+        return owner.index, owner.tokens
+    if share := owner.shares.get(site.name):
+        return share.index, share.lengths
+    if site.call is None:
+        raise Undivided(site.name)
+    sizes = dict(zip(site.axes, shapes[0], strict=True))
+    total = prod(size for axis, size in sizes.items() if axis not in _FEATURES)
+    units = sizes.get("unit", 1)
+    per_unit = total // units
+    if owner.tiles is not None and units == owner.samples * owner.tile_slots != sum(owner.tiles):
+        kept = torch.tensor([slot < real for real in owner.tiles for slot in range(owner.tile_slots)])
+        return kept.repeat_interleave(per_unit).nonzero().flatten(), tuple(real * per_unit for real in owner.tiles)
+    if owner.samples == 1:
+        return None, (total,)
+    if owner.tiles is not None and units == sum(owner.tiles):
+        return None, tuple(real * per_unit for real in owner.tiles)
+    if owner.alike and total % owner.samples == 0:
+        return None, (total // owner.samples,) * owner.samples
+    tokens = sum(owner.tokens)
+    if not tokens and units == owner.samples:
+        return None, (per_unit,) * units
+    shares = tuple(total * own // tokens for own in owner.tokens) if tokens else ()
+    if not shares or any(total * own % tokens for own in owner.tokens):
+        raise Undivided(site.name)
+    if units >= owner.samples and any(own % per_unit for own in shares):
+        raise Undivided(site.name)
+    if units == owner.samples and shares != (per_unit,) * units:
+        raise Undivided(site.name)
+    return None, shares
 
 
-def sample_rows(site: Site, value: Tensor, owner: Ownership) -> tuple[Tensor, tuple[int, ...]]:
+def sample_rows(site: Site, values: Sequence[Tensor], owner: Ownership) -> tuple[Tensor, tuple[int, ...]]:
     """A site's rows in the order of the samples, (row, feature), and how many belong to each sample.
 
-    A text-side tensor is (sample, token, feature) and is read at `owner.index`. A vision tensor may have a sample
-    axis, an axis of images or tiles over the whole batch, or all patches of the batch in one sequence: samples follow
-    each other in all three, and each one's share follows from its tiles, or is in proportion to its visual tokens.
-
-    Raises:
-        InputError: the rows do not divide among the samples.
+    `values`: what stands at the site, once per call of its module. Raises Undivided as `divide` does.
     """
-    if site.stage != "encoder":
-        return rearrange(value, "sample token feature -> (sample token) feature")[owner.index], owner.tokens
-    rows = rearrange(value, "... feature -> (...) feature")
-    n_samples, units = len(owner.tokens), value.shape[0]
-    per_unit = len(rows) // units
-    if owner.tiles is not None and units == n_samples * owner.tile_slots != sum(owner.tiles):
-        kept = [slot < real for real in owner.tiles for slot in range(owner.tile_slots)]
-        rows = rearrange(value[torch.tensor(kept, device=value.device)], "... feature -> (...) feature")
-        return rows, tuple(real * per_unit for real in owner.tiles)
-    if owner.tiles is not None and units == sum(owner.tiles):
-        return rows, tuple(real * per_unit for real in owner.tiles)
-    if units == n_samples and value.ndim >= 3:
-        return rows, (per_unit,) * units
-    total = sum(owner.tokens)
-    if any(len(rows) * tokens % total for tokens in owner.tokens):
-        raise InputError(
-            f"{site.name}: {len(rows)} rows do not divide among samples of {owner.tokens} visual tokens; "
-            "run this model with a batch of one"
-        )
-    return rows, tuple(len(rows) * tokens // total for tokens in owner.tokens)
+    index, lengths = divide(site, [value.shape for value in values], owner)
+    flat = [flatten(site, value) for value in values]
+    rows = flat[0] if len(flat) == 1 else torch.cat(flat)
+    return rows if index is None else rows[index.to(rows.device)], lengths
 
 
 def pool_rows(rows: Tensor, lengths: Sequence[int], pool: Pool) -> Tensor | list[Tensor]:

@@ -1,9 +1,10 @@
 """Sites: the places in a model whose activations are read, and where in the module tree each one is found.
 
-Names: `encoder.<k>` (output of vision block k, from 1), `projector` (the rows the model puts at the visual positions of
-the LLM's input), `llm.<k>` (visual positions of the residual stream: 0 is the first block's input, k what block k hands
-on, additions between blocks included), `llm.final` (after the final norm), and `text.<k>`, `text.final` likewise for
-text tokens.
+Names: `encoder.<k>` (output of vision block k, from 1), `encoder.final` (what the projector reads, layer selection and
+dropped class tokens included), `projector` (the rows the model puts at the visual positions of the LLM's input, or hands
+to its cross-attention), `llm.<k>` (visual positions of the residual stream: 0 is the first block's input, k what block k
+hands on, additions between blocks included), `llm.final` (after the final norm), and `text.<k>`, `text.final` likewise
+for text tokens.
 """
 
 from __future__ import annotations
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 Stage = Literal["encoder", "projector", "llm", "text"]
 Key = tuple[str | int, ...]
 """Where a tensor stands in a call: ("args", 0), ("kwargs", "hidden_states"), or inside an output: (), (0,), ("x",)."""
+Axis = Literal["sample", "token", "unit", "row", "column", "depth", "stream", "feature"]
+"""`sample` and `token`: the LLM's batch and sequence. `unit`: images, tiles or windows of a batch, one after another.
+`row`, `column`, `depth`: patches, packed or on a grid. `stream`: parallel residual streams, which count as features."""
+Fusion = Literal["tokens", "sequence", "cross-attention", "none"]
+"""How the image reaches the LLM: in place of placeholder tokens, as rows between the tokens, through cross-attention,
+or not at all (dual encoders, vision models, text-only LLMs)."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,16 @@ class Site:
     """Features per token."""
     order: int
     """Position in the execution of a forward: sites are read in this order."""
+    call: int | None = 0
+    """Which execution of the module in a forward; None for all of them, one after another, where it runs once per image
+    or on a global and a local view."""
+    axes: tuple[Axis, ...] = ("sample", "token", "feature")
+    """What the tensor's axes are, outermost first."""
+
+    @property
+    def in_sequence(self) -> bool:
+        """Whether the rows are positions of the LLM's sequence (else they are a vision module's own)."""
+        return "token" in self.axes
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,13 @@ class SiteMap(Mapping[str, Site]):
     """The module that made the rows at the visual positions, where one is recognised."""
     missing: Mapping[str, str] = field(default_factory=dict)
     """Stages this model does not have, or whose place was not found, with the reason."""
+    fusion: Fusion = "none"
+    added: Mapping[str, str] = field(default_factory=dict)
+    """{LLM site: module whose rows the model adds between two blocks} (DeepStack)."""
+    entry: Site | None = None
+    """Where image and text rows first stand together, whatever is selected."""
+    head: str | None = None
+    """The unembedding."""
 
     def __getitem__(self, name: str) -> Site:
         return self.sites[name]
@@ -81,11 +105,24 @@ class SiteMap(Mapping[str, Site]):
                 raise InputError(f"no site matches {pattern!r}: {self.missing[stage]}")
         return replace(self, sites={name: self.sites[name] for name in select_names(self.names, patterns)})
 
+    @property
+    def in_sequence(self) -> bool:
+        """Whether the image has rows of its own in the LLM's sequence."""
+        return self.fusion in ("tokens", "sequence")
+
     def visual_positions(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The positions of the LLM's sequence filled from the image, newline rows included: bool (sample, token)."""
+        """The positions of the LLM's sequence filled from the image, newline rows included: bool (sample, token).
+
+        Raises InputError where no token id marks them: `hooks.positions.visual_positions` finds those by running the
+        model.
+        """
         import torch
 
-        ids = inputs["input_ids"]
+        from hooks.inputs import token_name
+
+        if self.in_sequence and not self.placeholder_ids:
+            raise InputError("no token id marks this model's visual positions; use hooks.positions.visual_positions")
+        ids = inputs[token_name(inputs) or "input_ids"]
         return torch.isin(ids, torch.tensor(self.placeholder_ids, dtype=ids.dtype, device=ids.device))
 
 

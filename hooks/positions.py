@@ -1,0 +1,74 @@
+"""Where in the LLM's sequence the image stands, and what a batch says of its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from commandline import InputError
+from hooks.inputs import change_pixels, pixel_names, token_name
+from hooks.recording import record, remembered
+from hooks.rows import Ownership
+from hooks.sites import SiteMap
+
+
+def visual_positions(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap) -> Tensor:
+    """The positions of the LLM's sequence filled from the image: bool (sample, token).
+
+    Where the model replaces placeholder tokens, the places of those ids, newline and separator rows included. Where it
+    inserts rows between the tokens, or takes the places from elsewhere, the rows that move when the pixels do: found
+    by running the model on changed pixels up to the LLM, once for each layout of a batch.
+    """
+    if sites.placeholder_ids or sites.fusion not in ("tokens", "sequence"):
+        return sites.visual_positions(inputs)
+    return remembered(model, ("positions",), inputs, lambda: _moving(model, inputs, sites))
+
+
+def _moving(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap) -> Tensor:
+    site = sites.entry
+    if site is None:
+        raise InputError("no site of the LLM's input is known; take the whole map that find_sites returns")
+    runs = [inputs, change_pixels(inputs, 0), change_pixels(inputs, 1)]
+    base, *others = (record(model, run, {site.module}, until=site).at(site)[0][1] for run in runs)
+    moved = torch.stack([base.moved(other) for other in others]).any(0)
+    return moved.to(next(model.parameters()).device)
+
+
+def ownership(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap, alike: bool = False) -> Ownership:
+    """Read a batch's division into samples off its inputs.
+
+    Raises:
+        InputError: a sample has no visual token, so nothing of it could be read.
+    """
+    samples = sample_count(inputs)
+    if any(site.stage == "text" for site in sites.values()):
+        return Ownership.of(_attended(inputs))
+    if not sites.in_sequence:
+        return Ownership(samples, (), torch.zeros(0, dtype=torch.int64), alike=alike)
+    positions = visual_positions(model, inputs, sites)
+    if not positions.any(1).all():
+        blind = (~positions.any(1)).nonzero().flatten().tolist()
+        raise InputError(f"no visual token in sample {blind} of the batch: its prompt holds no image placeholder")
+    # Only images that come as (sample, image, channel, height, width) are padded to a common number.
+    stacks = [inputs[name] for name in pixel_names(inputs) if inputs[name].ndim == 5]
+    stacks = [value for value in stacks if value.shape[0] == samples]
+    tiles = tuple(stacks[0].flatten(2).any(-1).sum(1).tolist()) if stacks else None
+    return replace(Ownership.of(positions, tiles, stacks[0].shape[1] if stacks else 1), alike=alike)
+
+
+def sample_count(inputs: Mapping[str, Any]) -> int:
+    """Samples in a batch: rows of token ids, or without text the leading axis of the pixels."""
+    name = token_name(inputs) or next(iter(pixel_names(inputs)), None)
+    if name is None:
+        raise InputError(f"the inputs hold neither token ids nor pixels (there are {', '.join(inputs)})")
+    return inputs[name].shape[0]
+
+
+def _attended(inputs: Mapping[str, Any]) -> Tensor:
+    ids = inputs[token_name(inputs) or "input_ids"]
+    mask = inputs.get("attention_mask")
+    return mask.bool() if isinstance(mask, Tensor) and mask.shape == ids.shape else torch.ones_like(ids).bool()
