@@ -13,7 +13,25 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from commandline import InputError
-from organisms.zoo import crossed, cut, discrete, packed, packed_others, resampled, tiles, whole
+from organisms.zoo import (
+    crossed,
+    cut,
+    discrete,
+    dual,
+    joined,
+    llava,
+    native,
+    packed,
+    packed_others,
+    resampled,
+    retrieval,
+    seq2seq,
+    text,
+    tiles,
+    views,
+    vision,
+    whole,
+)
 from organisms.zoo.excluded import EXCLUDED
 from organisms.zoo.family import Family, Kind
 
@@ -22,7 +40,26 @@ if TYPE_CHECKING:
 
 __all__ = ["EXCLUDED", "FAMILIES", "Family", "Kind", "build_family"]
 
-_ROOMS = (whole, tiles, packed, packed_others, cut, resampled, discrete, crossed)
+_ROOMS = (
+    llava,
+    whole,
+    tiles,
+    views,
+    packed,
+    packed_others,
+    native,
+    cut,
+    resampled,
+    discrete,
+    seq2seq,
+    joined,
+    llava,
+    crossed,
+    retrieval,
+    dual,
+    vision,
+    text,
+)
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {found.name: found for room in _ROOMS for found in vars(room).values() if isinstance(found, Family)}
@@ -53,10 +90,16 @@ def build_family(name: str, seed: int = 0) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def _calm(model: nn.Module) -> None:
-    """Bring stacks of matrices (experts), which are drawn like tables, to the scale at which matrices are drawn."""
+    """Bring what `seed_weights` takes for tables to the scale of matrices: experts, and weights of unusual layers."""
     import torch
+    from torch import nn
 
+    usual = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim == 3 and min(parameter.shape[1:]) > 8 and parameter.shape[0] > 1:
-                parameter.mul_(2 / max(parameter.shape[1:]) ** 0.5)
+        for module in model.modules():
+            if isinstance(module, usual):
+                continue
+            for name, parameter in module.named_parameters(recurse=False):
+                experts = parameter.ndim == 3 and len(parameter) > 1 and min(parameter.shape[1:]) > 8
+                if experts or (parameter.ndim == 2 and name.endswith("weight")):
+                    parameter.mul_(2 / max(parameter.shape[-2:]) ** 0.5)

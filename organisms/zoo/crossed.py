@@ -132,3 +132,51 @@ def pp_formulanet(tr):
     )
     batch = {"pixel_values": images(2, 64), "decoder_input_ids": ids()}
     return tr.PPFormulaNetForConditionalGeneration(config), batch
+
+
+@family("vlm", what="gated cross-attention blocks in a list of their own, run before every second block; a perceiver")
+def idefics(tr):
+    eye = tower(embed_dim=EYE)
+    del eye["hidden_size"]
+    text = llm(additional_vocab_size=0, cross_layer_interval=2, use_resampler=True, alpha_initializer="ones")
+    del text["num_key_value_heads"]
+    config = tr.IdeficsConfig(
+        **text,
+        vision_config=eye,
+        perceiver_config={
+            "use_resampler": True,
+            "resampler_n_latents": 4,
+            "resampler_depth": 2,
+            "resampler_n_heads": 4,
+            "resampler_head_dim": 8,
+        },
+    )
+    batch = tokens([1], [1, 1])
+    seen = np.zeros((*batch["input_ids"].shape, 2), dtype=np.int64)  # a text attends to the image that it follows
+    for row, starts in enumerate([[3], [4, 7]]):
+        for image, at in enumerate(starts):
+            seen[row, at:, :] = 0
+            seen[row, at:, image] = 1
+    batch |= {"pixel_values": normal(2, 2, 3, 28, 28), "image_attention_mask": seen}
+    return tr.IdeficsForVisionText2Text(config), batch
+
+
+@family("vlm", "vision-encoder-decoder", what="a Swin tower, whose windows merge stage by stage, under MBart")
+def donut(tr):
+    eye = tr.DonutSwinConfig(
+        image_size=32, patch_size=2, embed_dim=8, depths=[2, 2, 2], num_heads=[2, 2, 4], window_size=4
+    )
+    text = tr.MBartConfig(
+        vocab_size=VOCAB,
+        d_model=WIDTH,
+        decoder_layers=BLOCKS,
+        decoder_attention_heads=4,
+        decoder_ffn_dim=96,
+        max_position_embeddings=64,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    config = tr.VisionEncoderDecoderConfig.from_encoder_decoder_configs(eye, text)
+    batch = {"pixel_values": images(2, 32), "decoder_input_ids": ids()}
+    return tr.VisionEncoderDecoderModel(config=config), batch

@@ -181,54 +181,26 @@ def inkling2(tr):
     return tr.Inkling2ForConditionalGeneration(config), batch
 
 
-@family(
-    "vlm", what="RADIO's tower with class and register tokens; state space, experts, attention and MLP blocks by turns"
-)
-def nemotron_h_omni(tr):
-    config = tr.NemotronH_Omni_Reasoning_V3_Config(
-        vision_config={
-            "model_type": "radio",
-            "hidden_size": EYE,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "mlp_ratio": 2.0,
-            "patch_size": 4,
-            "image_size": 32,
-            "max_img_size": 64,
-            "num_cls_tokens": 1,
-            "num_registers": 3,
-            "video_temporal_patch_size": 2,
-            "summary_idxs": [0],
-        },
-        text_config=nemotron_text(model_type="nemotron_h"),
-        audio_config=None,
-        vision_hidden_size=EYE,
-        projector_hidden_size=64,
-        image_token_id=IMAGE,
-        video_token_id=VIDEO,
-        video_temporal_patch_size=2,
-    )
-    config.audio_config = None  # the constructor puts a default there
-    batch = tokens(16, 24, pixel_values=normal(160, 48), image_grid_hw=np.array([[8, 8], [8, 12]]))
-    return tr.NemotronH_Omni_Reasoning_V3(config), batch
-
-
-def nemotron_text(**settings: Any) -> dict[str, Any]:
-    """Nemotron-H: a block each of state space, experts, attention and MLP."""
-    config = llm(
+@family("vlm", what="no encoder and no causal mask; blocks read the normed embeddings again beside the hidden states")
+def neomme(tr):
+    text = llm(
         head_dim=16,
-        use_mamba_kernels=False,
-        ssm_state_size=16,
-        mamba_num_heads=4,
-        mamba_head_dim=16,
-        n_groups=2,
-        chunk_size=16,
-        n_routed_experts=4,
-        num_experts_per_tok=2,
-        moe_intermediate_size=32,
-        moe_shared_expert_intermediate_size=32,
-        layers_block_type=["linear_attention", "moe", "full_attention", "mlp"],
-        **settings,
+        embedding_rank=32,
+        patch_size=4,
+        layer_types=["full_attention", "sliding_attention"] * 2,
+        sliding_window=16,
+        document_token_id=5,
+        image_token_id=IMAGE,
     )
-    del config["num_hidden_layers"]
-    return config
+    del text["tie_word_embeddings"]
+    batch = tokens(16, 24, pixel_values=normal(40, 48))
+    return tr.NeoMMEForMaskedLM(tr.NeoMMEConfig(**text)), batch
+
+
+@family("vlm", what="gemma4's tower under a bidirectional model that ends in embeddings instead of logits")
+def embedding_gemma2(tr):
+    text = llm(**_SLIDING, num_global_key_value_heads=2, hidden_size_per_layer_input=8, embedding_dim=32)
+    config = tr.EmbeddingGemma2Config(
+        vision_config=_gemma4_eye(model_type="gemma4_vision"), text_config=text, audio_config=None, **_GEMMA
+    )
+    return tr.EmbeddingGemma2Model(config), _placed(4, 6)

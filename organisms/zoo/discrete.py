@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from organisms.zoo.family import family
-from organisms.zoo.layouts import IMAGE, images, llm, normal, tokens
+from organisms.zoo.layouts import END, EYE, EYE_BLOCKS, IMAGE, START, VOCAB, images, llm, normal, packed, rope, tokens
 
 _CODES = 32
 _FIRST = 200
@@ -55,3 +55,28 @@ def emu3(tr):
     sizes = np.array([[8, 8], [12, 8]])
     batch = tokens(20, 30, high=_FIRST - 1, pixel_values=normal(2, 3, 12, 8), image_sizes=sizes)
     return tr.Emu3ForConditionalGeneration(config), batch
+
+
+@family(
+    "vlm",
+    what="a vision transformer's patches become codes, which are token ids; each sample ends with a grid to paint",
+)
+def glm_image(tr):
+    config = tr.GlmImageConfig(
+        vision_config={
+            "depth": EYE_BLOCKS,
+            "hidden_size": EYE,
+            "num_heads": 4,
+            "image_size": 32,
+            "patch_size": 4,
+            "intermediate_size": 48,
+        },
+        vq_config={"embed_dim": 8, "num_embeddings": 200, "latent_channels": EYE},
+        text_config=llm(rope_parameters=rope(2, 3, 3), vision_vocab_size=VOCAB),
+        image_token_id=IMAGE,
+        image_start_token_id=START,
+        image_end_token_id=END,
+    )
+    batch = packed(temporal=1, merge=1, types=None)
+    batch["image_grid_thw"] = np.array([[1, 8, 8], [1, 4, 4], [1, 8, 12], [1, 4, 4]])  # seen, to paint, twice
+    return tr.GlmImageForConditionalGeneration(config), batch | {"images_per_sample": np.array([2, 2])}

@@ -2,4 +2,7 @@
 
 from __future__ import annotations
 
-EXCLUDED: dict[str, str] = {}
+EXCLUDED: dict[str, str] = {
+    "evolla": "It reads proteins (a sequence encoder), not images.",
+    "mistral4": "It is the text decoder alone: its class takes no pixels.",
+}

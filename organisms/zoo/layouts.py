@@ -19,6 +19,19 @@ EYE, EYE_BLOCKS = 32, 3
 AUDIO, IMAGE, VIDEO, START, END = 249, 250, 251, 252, 253
 """Placeholders, and what stands before and after an image. Texts are drawn from 10 to 199."""
 
+MAMBA: dict[str, Any] = {
+    "linear_conv_kernel_dim": 4,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "layer_types": ["linear_attention", "full_attention"] * 2,
+}
+"""Linear attention and full attention by turns, as Qwen3.5 does."""
+
+INDEXED: dict[str, Any] = {"index_topk": 64, "index_head_dim": 16, "index_n_heads": 2}
+"""Attention to as many tokens as an index picks."""
+
 
 def normal(*shape: int, seed: int = 1) -> np.ndarray:
     """Standard normal float32, as normalised pixels are."""
@@ -185,19 +198,20 @@ def packed(
     temporal: int = 2,
     square: bool = False,
     types: str | None = "mm_token_type_ids",
+    counts: Sequence[int | Sequence[int]] | None = None,
     **inputs: Any,
 ) -> dict[str, Any]:
     """A batch of images given as grids (height, width) of 4 x 4 pixel patches, all patches in one row.
 
     `pixel_values` is (patches, 3 temporal 4 4), or (patches, 3, 4, 4) when `square`; `image_grid_thw` (images, 3);
-    `merge` x `merge` patches take one row of the language model.
+    `merge` x `merge` patches take one row of the language model, unless `counts` tells the rows of each sample.
     """
     samples = grids or ([(8, 8)], [(8, 12)])
     shapes = np.array([(1, *grid) for sample in samples for grid in sample])
     patches = int(shapes.prod(axis=1).sum())
     pixels = normal(patches, 3, 4, 4) if square else normal(patches, 3 * temporal * 16)
-    counts = [[height * width // merge**2 for height, width in sample] for sample in samples]
-    return tokens(*counts, types=types, pixel_values=pixels, image_grid_thw=shapes, **inputs)
+    merged = [[height * width // merge**2 for height, width in sample] for sample in samples]
+    return tokens(*(counts or merged), types=types, pixel_values=pixels, image_grid_thw=shapes, **inputs)
 
 
 def flattened(first: int = 0) -> np.ndarray:
@@ -205,3 +219,13 @@ def flattened(first: int = 0) -> np.ndarray:
     patch = np.arange(24)
     place = np.stack([patch // 6, patch % 6], axis=-1).astype(np.float32) + first
     return np.concatenate([np.stack([place, place]), normal(2, 24, 48)], axis=-1)
+
+
+def listed() -> dict[str, Any]:
+    """Images of 4 x 4 and 4 x 6 patches as SigLIP 2 takes them: lists of 48 numbers, padded with zeros to 24."""
+    real = np.arange(24) < np.array([[16], [24]])
+    return {
+        "pixel_values": normal(2, 24, 48) * real[..., None].astype(np.float32),
+        "pixel_attention_mask": real.astype(np.int64),
+        "spatial_shapes": np.array([[4, 4], [4, 6]]),
+    }

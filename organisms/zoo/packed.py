@@ -13,6 +13,7 @@ from organisms.zoo.layouts import (
     EYE,
     EYE_BLOCKS,
     IMAGE,
+    MAMBA,
     VIDEO,
     WIDTH,
     experts,
@@ -21,6 +22,7 @@ from organisms.zoo.layouts import (
     padded,
     rope,
     specials,
+    tower,
 )
 
 _TALL_ROPE: dict[str, Any] = {"rope_parameters": rope(2, 3, 3)}
@@ -28,14 +30,6 @@ _MIXED_ROPE: dict[str, Any] = {"rope_parameters": rope(3, 3, 2, mrope_interleave
 _HALF: dict[str, Any] = {"rope_parameters": rope(3, 3, 2, mrope_interleaved=True, partial_rotary_factor=1.0)}
 _WINDOWS: dict[str, Any] = {"window_size": 16, "fullatt_block_indexes": [1]}
 _DEEP: dict[str, Any] = {"num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1]}
-_MAMBA: dict[str, Any] = {
-    "linear_conv_kernel_dim": 4,
-    "linear_key_head_dim": 16,
-    "linear_value_head_dim": 16,
-    "linear_num_key_heads": 2,
-    "linear_num_value_heads": 4,
-    "layer_types": ["linear_attention", "full_attention"] * 2,
-}
 _EAR: dict[str, Any] = {
     "num_mel_bins": 20,
     "d_model": 32,
@@ -104,21 +98,21 @@ def qwen3_vl_moe(tr):
 
 @family("vlm", what="linear attention and full attention by turns")
 def qwen3_5(tr):
-    text = llm(head_dim=16, **_HALF, **_MAMBA)
+    text = llm(head_dim=16, **_HALF, **MAMBA)
     config = tr.Qwen3_5Config(vision_config=qwen(num_position_embeddings=64), text_config=text, **specials())
     return tr.Qwen3_5ForConditionalGeneration(config), packed()
 
 
 @family("vlm", what="qwen3_5 with experts")
 def qwen3_5_moe(tr):
-    text = llm(head_dim=16, **experts(shared_expert_intermediate_size=32), **_HALF, **_MAMBA)
+    text = llm(head_dim=16, **experts(shared_expert_intermediate_size=32), **_HALF, **MAMBA)
     config = tr.Qwen3_5MoeConfig(vision_config=qwen(num_position_embeddings=64), text_config=text, **specials())
     return tr.Qwen3_5MoeForConditionalGeneration(config), packed()
 
 
 @family("vlm", what="several residual streams, mixed between blocks: hidden states are wider than the embeddings")
 def qwen4_exp(tr):
-    text = llm(head_dim=16, **experts(shared_expert_intermediate_size=32), **_HALF, **_MAMBA) | {
+    text = llm(head_dim=16, **experts(shared_expert_intermediate_size=32), **_HALF, **MAMBA) | {
         "layer_types": ["linear_attention", "indexed_attention"] * 2,
         "hc_count": 2,
         "hc_lowrank": 8,
@@ -200,3 +194,46 @@ def hyperclovax_vision_v2(tr):
         video_token_id=VIDEO,
     )
     return tr.HyperCLOVAXVisionV2ForConditionalGeneration(config), packed(types=None)
+
+
+def _muse(**settings: Any) -> dict[str, Any]:
+    eye = tower(
+        patch_size=4,
+        pos_emb_height=4,
+        pos_emb_width=4,
+        patch_temporal=2,
+        merge_size=2,
+        max_position_embeddings=64,
+        layer_types=["window_attention", "full_attention", "window_attention"],
+    )
+    del eye["image_size"]
+    return {
+        "vision_config": eye,
+        "image_token_id": IMAGE,
+        "video_token_id": VIDEO,
+        "out_hidden_size": 4 * EYE,
+        "projector_hidden_size": 64,
+    } | settings
+
+
+@family("vlm", what="windows; patches merge in the tower; image rows normed last; placeholders embedded as token 0")
+def muse_glimmer(tr):
+    config = tr.MuseGlimmerConfig(**_muse(text_config=llm(head_dim=16, sliding_window=16)))
+    return tr.MuseGlimmerForConditionalGeneration(config), packed(types=None)
+
+
+@family("vlm", what="muse_glimmer with gated residuals and experts at a width of their own; a tower for sound is idle")
+def muse_spark(tr):
+    ear = {"patch_sizes": [4, 4], "hidden_sizes": [16, 32], "depths": [1, 1], "num_hidden_layers": 2}
+    text = llm(
+        head_dim=16,
+        sliding_window=16,
+        moe_hidden_size=32,
+        moe_intermediate_size=32,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+    )
+    config = tr.MuseSparkConfig(
+        **_muse(text_config=text, audio_config={**ear, "out_hidden_size": WIDTH}, audio_token_id=AUDIO)
+    )
+    return tr.MuseSparkForConditionalGeneration(config), packed(types=None)

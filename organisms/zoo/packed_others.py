@@ -12,18 +12,16 @@ from organisms.zoo.layouts import (
     END,
     EYE,
     IMAGE,
+    INDEXED,
     START,
     VIDEO,
     WIDTH,
     latent,
     llm,
-    normal,
     packed,
-    pixtral,
     rope,
     routed,
     specials,
-    tokens,
     tower,
 )
 from organisms.zoo.packed import qwen
@@ -39,48 +37,6 @@ _GLM: dict[str, Any] = {
 _GLM_ROPE: dict[str, Any] = {"rope_parameters": rope(2, 1, 1, partial_rotary_factor=0.5)}
 
 
-def _pixtral_batch(rows=(4, 6)):
-    sizes = np.array([[28, 28], [28, 42]])
-    return tokens(*rows, pixel_values=normal(2, 3, 28, 42), image_sizes=sizes)
-
-
-@family("vlm", what="Pixtral's tower; the projector gathers 2 x 2 patches of each image before it projects")
-def mistral3(tr):
-    config = tr.Mistral3Config(
-        vision_config=pixtral(),
-        text_config=llm("mistral", head_dim=16),
-        image_token_index=IMAGE,
-        spatial_merge_size=2,
-    )
-    return tr.Mistral3ForConditionalGeneration(config), _pixtral_batch()
-
-
-@family("vlm", what="mistral3's eye over Qwen3")
-def lighton_ocr(tr):
-    config = tr.LightOnOcrConfig(
-        vision_config=pixtral(),
-        text_config=llm("qwen3", head_dim=16),
-        image_token_id=IMAGE,
-        spatial_merge_size=2,
-        tie_word_embeddings=False,
-    )
-    return tr.LightOnOcrForConditionalGeneration(config), _pixtral_batch()
-
-
-_INDEX: dict[str, Any] = {"index_topk": 64, "index_head_dim": 16, "index_n_heads": 2}
-
-
-@family("vlm", what="mistral3's eye; latent attention to an indexed choice of tokens; experts; blocks return tuples")
-def mistral_large4(tr):
-    config = tr.MistralLarge4Config(
-        vision_config=pixtral(),
-        text_config=llm(**latent(), **routed(), **_INDEX),
-        image_token_index=IMAGE,
-        spatial_merge_size=2,
-    )
-    return tr.MistralLarge4ForConditionalGeneration(config), _pixtral_batch()
-
-
 @family("vlm", what="a convolution halves the grid between the tower's blocks and its merger")
 def glm4v(tr):
     config = tr.Glm4vConfig(vision_config=qwen(image_size=32), text_config=llm(**_GLM_ROPE), **_GLM)
@@ -92,6 +48,13 @@ def glm46v(tr):
     config = tr.Glm46VConfig(
         vision_config=qwen(model_type="glm4v_vision", image_size=32), text_config=llm("glm4v_text", **_GLM_ROPE), **_GLM
     )
+    return tr.Glm46VForConditionalGeneration(config), packed()
+
+
+@family("vlm", what="glm46v under another name")
+def glmga(tr):
+    eye = qwen(model_type="glm4v_vision", image_size=32)
+    config = tr.GlmgaConfig(vision_config=eye, text_config=llm("glm4v_text", **_GLM_ROPE), **_GLM)
     return tr.Glm46VForConditionalGeneration(config), packed()
 
 
@@ -113,7 +76,7 @@ def glm5_next(tr):
     text = llm(
         **latent(qk_nope_head_dim=16),
         **routed(),
-        **_INDEX,
+        **INDEXED,
         linear_head_dim=16,
         linear_num_heads=4,
         hc_mult=2,
@@ -192,7 +155,7 @@ def dots3_note(tr):
         text_config=llm(
             **latent(),
             **routed(),
-            **_INDEX,
+            **INDEXED,
             head_dim=16,
             sliding_window=64,
             shared_experts_intermediate_size=32,
@@ -275,3 +238,22 @@ def video_llama_3(tr):
     )
     batch = packed(temporal=1, types=None, image_merge_sizes=np.array([2, 2]))
     return tr.VideoLlama3ForConditionalGeneration(config), batch
+
+
+@family(
+    "vlm",
+    what="begin, newline and end rows made by the merger, which runs once per image; text positions have four axes",
+)
+def hunyuan_vl(tr):
+    config = tr.HunYuanVLConfig(
+        vision_config=tower(image_size=32, patch_size=4, max_image_size=32, out_hidden_size=WIDTH),
+        text_config=llm(head_dim=16, rope_parameters=rope(2, 2, 2, 2)),
+        image_token_id=IMAGE,
+        im_start_id=START,
+        im_end_id=END,
+        im_newline_id=244,
+        tie_word_embeddings=False,
+    )
+    # 4 x 4 and 4 x 6 merged patches, a newline after each line, one row before and one behind.
+    batch = packed(temporal=1, counts=(4 * 5 + 2, 4 * 7 + 2))
+    return tr.HunYuanVLForConditionalGeneration(config), batch

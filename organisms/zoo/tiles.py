@@ -17,8 +17,6 @@ from organisms.zoo.layouts import (
     images,
     llm,
     normal,
-    routed,
-    sam,
     siglip,
     tokens,
     tower,
@@ -27,16 +25,16 @@ from organisms.zoo.layouts import (
 _GRIDS = [[28, 56], [56, 28], [56, 56]]
 
 
-def _anyres():
-    """Images of 28 x 56 and 50 x 40 pixels: a thumbnail and 2 or 4 tiles of 4 x 4 patches.
+def anyres(first: int = 16 + 4 * 9, second: int = 16 + 8 * 7):
+    """Images of 28 x 56 and 50 x 40 pixels: a thumbnail and 2 or 4 tiles of 28 x 28, taking `first` and `second` rows.
 
-    After its 16 rows the first has 4 lines of 8 patches and a newline, the second 8 lines of 6 (its two columns of
-    padding are cut) and a newline.
+    With 4 x 4 patches a tile, the thumbnail's 16 rows are followed by 4 lines of 8 patches and a newline, or by 8 lines
+    of 6 (two columns of padding are cut) and a newline.
     """
     pixels = normal(2, 5, 3, 28, 28)
     pixels[0, 3:] = 0
     sizes = np.array([[28, 56], [50, 40]])
-    return tokens(16 + 4 * 9, 16 + 8 * 7, pixel_values=pixels, image_sizes=sizes)
+    return tokens(first, second, pixel_values=pixels, image_sizes=sizes)
 
 
 @family("vlm", what="tiles of any aspect: padding is cut out of the rows, a learned newline ends each line of patches")
@@ -44,7 +42,7 @@ def llava_next(tr):
     config = tr.LlavaNextConfig(
         vision_config=clip(), text_config=llm("llama"), image_token_index=IMAGE, image_grid_pinpoints=_GRIDS
     )
-    return tr.LlavaNextForConditionalGeneration(config), _anyres()
+    return tr.LlavaNextForConditionalGeneration(config), anyres()
 
 
 @family("vlm", what="llava_next with a pooler for video that is idle on images")
@@ -56,7 +54,7 @@ def llava_next_video(tr):
         video_token_index=VIDEO,
         image_grid_pinpoints=_GRIDS,
     )
-    return tr.LlavaNextVideoForConditionalGeneration(config), _anyres()
+    return tr.LlavaNextVideoForConditionalGeneration(config), anyres()
 
 
 @family("vlm", what="tiles of any aspect over SigLIP, all patches kept; newline rows")
@@ -68,7 +66,7 @@ def llava_onevision(tr):
         video_token_index=VIDEO,
         image_grid_pinpoints=_GRIDS,
     )
-    return tr.LlavaOnevisionForConditionalGeneration(config), _anyres()
+    return tr.LlavaOnevisionForConditionalGeneration(config), anyres()
 
 
 @family("vlm", what="the projector shuffles 2 x 2 patches into one row; attention and MLP of a block side by side")
@@ -168,6 +166,13 @@ def modernvbert(tr):
     return tr.ModernVBertForMaskedLM(config), two_images(4)
 
 
+@family("vlm", what="modernvbert over another bidirectional model")
+def ultravbert(tr):
+    text = llm("ultrabert")
+    config = tr.UltraVBertConfig(text_config=text, vision_config=siglip(), image_token_id=IMAGE, pixel_shuffle_factor=2)
+    return tr.UltraVBertForMaskedLM(config), two_images(4)
+
+
 @family(
     "vlm",
     what="blocks of the tower called one by one, the connector inside it, features of two more blocks added deeper in",
@@ -185,54 +190,3 @@ def granite_docling(tr):
     real = np.array([[True, False], [True, True]])
     batch = tokens(4, 8, pixel_values=normal(2, 2, 3, 32, 32), pixel_attention_mask=real)
     return tr.GraniteDoclingForConditionalGeneration(config), batch
-
-
-@family("vlm", what="tower and projector run twice, over the whole image and over its crops, whose rows come first")
-def step3p7(tr):
-    config = tr.Step3p7Config(
-        vision_config={
-            "hidden_size": 32,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "image_size": 32,
-            "patch_size": 4,
-            "mlp_ratio": 2.0,
-        },
-        text_config=llm(
-            **routed(num_local_experts=4),
-            head_dim=16,
-            share_expert_dim=32,
-            sliding_window=32,
-            layer_types=["full_attention", "sliding_attention"] * 2,
-            mlp_layer_types=["dense", "sparse"] * 2,
-        ),
-        image_token_id=IMAGE,
-    )
-    crops = images(2, 16, seed=7)  # of 4 x 4 patches, one row each; the whole image takes four
-    batch = tokens(2 + 4, 4, pixel_values=images(2, 32), pixel_values_local=crops, num_local_patches=[2, 0])
-    return tr.Step3p7ForConditionalGeneration(config), batch
-
-
-@family(
-    "vlm",
-    what="Segment Anything feeds CLIP, both enter the projector; the tower runs twice; newline and separator rows",
-)
-def unlimited_ocr(tr):
-    config = tr.UnlimitedOcrConfig(
-        vision_config={
-            "sam_config": sam(downsample_channels=[24, 32]),
-            "encoder_config": tower(image_size=64, patch_size=16),
-        },
-        text_config=llm(**routed(), sliding_window=512),
-        image_token_id=IMAGE,
-    )
-    # The whole image: 4 lines of 4 patches and a newline, then a separator. Two crops side by side: 2 lines.
-    batch = tokens(
-        10 + 21,
-        21,
-        pixel_values=images(2, 64),
-        pixel_values_local=images(2, 32, seed=7),
-        num_local_patches=[2, 0],
-        patches_grid=[[2, 1], [1, 1]],
-    )
-    return tr.UnlimitedOcrForConditionalGeneration(config), batch

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from organisms.zoo.family import family
 from organisms.zoo.layouts import (
-    BLOCKS,
+    AUDIO,
     END,
     EYE,
     IMAGE,
@@ -14,12 +16,9 @@ from organisms.zoo.layouts import (
     VIDEO,
     VOCAB,
     WIDTH,
-    clip,
     images,
     llm,
     normal,
-    padded,
-    pixtral,
     sam,
     siglip,
     tokens,
@@ -27,84 +26,16 @@ from organisms.zoo.layouts import (
 )
 
 
-@family(
-    "vlm",
-    what="the tower is read at its second to last block, without the class token; its last block is idle",
-)
-def llava(tr):
-    config = tr.LlavaConfig(vision_config=clip(), text_config=llm("llama"), image_token_index=IMAGE)
-    return tr.LlavaForConditionalGeneration(config), tokens(16, 16, pixel_values=images())
-
-
-@family("vlm", "llava", what="tower and language model have the same width, depth and number of heads")
-def llava_twins(tr):
-    eye = clip(hidden_size=WIDTH, num_hidden_layers=BLOCKS, intermediate_size=96)
-    config = tr.LlavaConfig(vision_config=eye, text_config=llm("llama"), image_token_index=IMAGE)
-    return tr.LlavaForConditionalGeneration(config), tokens(16, 16, pixel_values=images())
-
-
-@family("vlm", "llava", what="two images in the second sample, one in the first")
-def llava_two_images(tr):
-    model, _ = llava.build(tr)
-    return model, tokens([16], [16, 16], pixel_values=images(3))
-
-
-@family("vlm", "llava", what="a batch padded on the left")
-def llava_left_padded(tr):
-    model, batch = llava.build(tr)
-    return model, padded(batch, "left")
-
-
-@family("vlm", "llava", what="a batch padded on the right")
-def llava_right_padded(tr):
-    model, batch = llava.build(tr)
-    return model, padded(batch, "right")
-
-
-@family(
-    "vlm",
-    "llava",
-    what="Pixtral's tower: the patches of all images in one row of batch size 1; images of different size",
-)
-def llava_pixtral(tr):
-    config = tr.LlavaConfig(
-        vision_config=pixtral(),
-        text_config=llm("mistral"),
-        image_token_index=IMAGE,
-        vision_feature_layer=-1,
-        vision_feature_select_strategy="full",
-    )
-    sizes = np.array([[28, 28], [28, 42]])
-    batch = tokens(16, 24, pixel_values=normal(2, 3, 28, 42), image_sizes=sizes)
-    return tr.LlavaForConditionalGeneration(config), batch
-
-
-@family("vlm", what="three blocks of the tower, one beside the other, enter the projector")
-def vipllava(tr):
-    config = tr.VipLlavaConfig(
-        vision_config=clip(), text_config=llm("llama"), image_token_index=IMAGE, vision_feature_layer=[-1, -2, 1]
-    )
-    return tr.VipLlavaForConditionalGeneration(config), tokens(16, 16, pixel_values=images())
-
-
-@family("vlm", what="two towers, of which the one for video is idle on images")
-def video_llava(tr):
-    config = tr.VideoLlavaConfig(
-        vision_config=clip(), text_config=llm("llama"), image_token_index=IMAGE, video_token_index=VIDEO
-    )
-    return tr.VideoLlavaForConditionalGeneration(config), tokens(16, 16, pixel_values=images())
-
-
-def _gemma3(tr):
+def _gemma3() -> dict[str, Any]:
     gemma = llm(head_dim=16, sliding_window=16, query_pre_attn_scalar=16)
-    return tr.Gemma3Config(
-        vision_config=siglip(),
-        text_config=gemma,
-        image_token_index=IMAGE,
-        mm_tokens_per_image=4,
-        boi_token_index=START,
-        eoi_token_index=END,
-    )
+    return {
+        "vision_config": siglip(),
+        "text_config": gemma,
+        "image_token_index": IMAGE,
+        "mm_tokens_per_image": 4,
+        "boi_token_index": START,
+        "eoi_token_index": END,
+    }
 
 
 @family(
@@ -113,7 +44,22 @@ def _gemma3(tr):
 )
 def gemma3(tr):
     batch = tokens([4], [4, 4], types="token_type_ids", pixel_values=images(3))
-    return tr.Gemma3ForConditionalGeneration(_gemma3(tr)), batch
+    return tr.Gemma3ForConditionalGeneration(tr.Gemma3Config(**_gemma3())), batch
+
+
+@family("vlm", what="gemma3 that judges images, asked for one token")
+def shieldgemma2(tr):
+    batch = tokens([4], [4, 4], types="token_type_ids", pixel_values=images(3))
+    return tr.Gemma3ForConditionalGeneration(tr.ShieldGemma2Config(**_gemma3())), batch
+
+
+@family(
+    "vlm", "shieldgemma2", what="gemma3 inside a classifier, which returns the last token's logits of yes and no alone"
+)
+def shieldgemma2_classifier(tr):
+    _, batch = shieldgemma2.build(tr)
+    config = tr.ShieldGemma2Config(**_gemma3(), yes_token_index=20, no_token_index=21)
+    return tr.ShieldGemma2ForImageClassification(config), batch
 
 
 @family("vlm", what="the language model scales all its inputs, image rows included")
@@ -169,6 +115,14 @@ def got_ocr2(tr):
         vision_config=sam(), text_config=llm("qwen2"), image_token_index=IMAGE, image_seq_length=16
     )
     return tr.GotOcr2ForConditionalGeneration(config), tokens([16], [16, 16], pixel_values=images(3, 64))
+
+
+@family("vlm", what="got_ocr2 for charts")
+def pp_chart2table(tr):
+    config = tr.PPChart2TableConfig(
+        vision_config=sam(), text_config=llm("qwen2"), image_token_index=IMAGE, image_seq_length=16
+    )
+    return tr.GotOcr2ForConditionalGeneration(config), tokens(16, 16, pixel_values=images(2, 64))
 
 
 @family("vlm", what="an image generator lies idle beside the tower")
@@ -254,3 +208,40 @@ def perception_lm(tr):
     )
     config.vision_config.model_args = {"embed_dim": EYE}
     return tr.PerceptionLMForConditionalGeneration(config), tokens(4, 4, pixel_values=normal(2, 1, 3, 28, 28))
+
+
+@family(
+    "vlm",
+    what="a ConvNeXt tower in place of the timm one it ships with; four residual streams in front of the batch axis",
+)
+def gemma3n(tr):
+    config = tr.Gemma3nConfig(
+        text_config=llm(
+            head_dim=16,
+            sliding_window=16,
+            layer_types=["sliding_attention", "full_attention"] * 2,
+            vocab_size_per_layer_input=240,
+            hidden_size_per_layer_input=8,
+            altup_num_inputs=4,
+            laurel_rank=8,
+            num_kv_shared_layers=0,
+            activation_sparsity_pattern=[0.95, 0.95, 0.0, 0.0],
+        ),
+        audio_config={
+            "hidden_size": 32,
+            "vocab_offset": 400,
+            "conf_num_hidden_layers": 1,
+            "conf_num_attention_heads": 2,
+            "sscp_conv_channel_size": [8, 4],
+            "vocab_size": 8,
+        },
+        image_token_id=IMAGE,
+        boi_token_id=START,
+        eoi_token_id=END,
+        audio_token_id=AUDIO,
+        vision_soft_tokens_per_image=16,
+    )
+    eye = tr.ConvNextConfig(num_stages=3, hidden_sizes=[8, 16, EYE], depths=[1, 2, 1], image_size=64)
+    eye.update({"hidden_size": EYE, "vocab_size": 16, "vocab_offset": 240, "rms_norm_eps": 1e-6})
+    object.__setattr__(config, "vision_config", eye)  # its type check admits only timm's
+    return tr.Gemma3nForConditionalGeneration(config), tokens([16], [16, 16], pixel_values=images(3, 64))
