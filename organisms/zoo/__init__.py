@@ -53,7 +53,6 @@ _ROOMS = (
     discrete,
     seq2seq,
     joined,
-    llava,
     crossed,
     retrieval,
     dual,
