@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from commandline import InputError
 from extract.config import ExtractConfig, TextConfig
 from extract.dtypes import STORED
 
@@ -38,11 +39,7 @@ def expected_sites(
     """The sites the settings ask for, and the bytes of a stored number; from the model's configuration alone."""
     outline = outline or read_outline(config)
     sites: list[ExpectedSite] = []
-    stages = (
-        {"text": outline.stages.get("text") or outline.stages["llm"]}
-        if isinstance(config, TextConfig)
-        else outline.stages
-    )
+    stages = _text_stage(config, outline) if isinstance(config, TextConfig) else outline.stages
     for stage, (count, width) in stages.items():
         if stage == "encoder":
             names = [f"encoder.{layer}" for layer in range(1, count + 1)]
@@ -57,6 +54,13 @@ def expected_sites(
         sites = [site for site in sites if any(fnmatch.fnmatch(site.name, pattern) for pattern in config.sites)]
     dtype = config.store_dtype if config.store_dtype != "auto" else dtype_name(config, outline)
     return sites, np.dtype(STORED.get(dtype, "float32")).itemsize
+
+
+def _text_stage(config: TextConfig, outline: Outline) -> dict[str, tuple[int, int]]:
+    for stage in ("text", "llm"):
+        if stage in outline.stages:
+            return {"text": outline.stages[stage]}
+    raise InputError(f"{config.model} encodes images and has no language model to read text with")
 
 
 def bytes_per_sample(sites: Sequence[ExpectedSite], itemsize: int) -> int:

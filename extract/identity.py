@@ -128,11 +128,11 @@ def files_stamp(model: str) -> str | None:
 
 def processor_hash(processor: Any) -> str:
     """sha256 of everything that turns an image and a prompt into inputs: image settings, tokenizer, chat template."""
-    image, tokenizer = getattr(processor, "image_processor", None), getattr(processor, "tokenizer", processor)
+    image, tokenizer = getattr(processor, "image_processor", processor), getattr(processor, "tokenizer", processor)
     backend = getattr(tokenizer, "backend_tokenizer", None)
     return _hash(
         {
-            "image": image.to_dict() if image is not None else None,
+            "image": image.to_dict() if hasattr(image, "to_dict") else None,
             "tokenizer": backend.to_str() if backend is not None else type(tokenizer).__name__,
             "template": getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None),
         }

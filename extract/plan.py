@@ -97,7 +97,9 @@ class _Estimate:
 
 def _estimate(config: ExtractConfig, images: ImageSet, outline: Outline) -> _Estimate:
     """Encode a few images and time matrix products of the model's own shape: 2 x parameters x tokens operations."""
-    from hooks.loading import device_named, dtype_named, load_config, load_processor
+    from hooks.configs import dtype_named, load_config
+    from hooks.loading import device_named
+    from hooks.processors import load_processor
 
     options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     processor = load_processor(

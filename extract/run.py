@@ -133,6 +133,7 @@ def _model(config: ExtractConfig, loaded: Loaded, sites: SiteMap) -> Model:
     return Model(
         read=lambda inputs: capture(loaded.model, collate(inputs), sites, config.pool, alike=True),
         signature=signature,
+        # Where no token marks the image, none can be missing.
         sees=lambda inputs: not sites.placeholder_ids or bool(sites.visual_positions(inputs).any()),
     )
 

@@ -20,13 +20,16 @@ DATASET_OPTIONS = (
 
 
 def check_model(config: ExtractConfig) -> None:
-    """Raise InputError when the device is not there, or the model's configuration is not a vision-language model's."""
-    from hooks.loading import auto_class, device_named, is_image_text, load_config
+    """Raise InputError when the device is not there, or the model's configuration is none of a model that sees."""
+    from hooks.configs import load_config, model_kind
+    from hooks.loading import device_named
+    from hooks.openclip import is_open_clip
 
     device_named(config.device)
+    if is_open_clip(config.model):
+        return
     found = load_config(config.model, revision=config.revision, trust_remote_code=config.trust_remote_code)
-    auto_class(config.model, found)
-    if not is_image_text(found):
+    if model_kind(config.model, found) == "text":
         raise InputError(f"{config.model} is a language model without vision; `python -m extract text` reads those")
 
 
@@ -103,6 +106,6 @@ def default_chunk_rows(n: int, batch_size: int) -> int:
 
 def encoder(config: ExtractConfig) -> Any:
     """(processor, RGB image) -> the inputs of one sample, with the settings' prompt."""
-    from hooks.inputs import encode
+    from hooks.encoding import encode
 
     return lambda processor, image: encode(processor, image, config.prompt, config.system)

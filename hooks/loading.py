@@ -1,18 +1,18 @@
-"""Load a model and its processor through transformers' Auto classes, with or without torchvision, trained or not."""
+"""Load a model and what makes its inputs, through transformers or OpenCLIP, trained or not."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from commandline import InputError, first_line
+from hooks.configs import Kind, config_dtype, dtype_named, load_config, model_class, model_kind, source_name, untrained
+from hooks.openclip import is_open_clip, load_open_clip
+from hooks.processors import ImageBackend, load_processor
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
-
-ImageBackend = Literal["pil", "torchvision"]
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,9 @@ class Loaded:
 
     model: torch.nn.Module
     processor: Any
-    """Images and text to inputs; None for a language model without vision."""
-    tokenizer: PreTrainedTokenizerBase
+    """Images, and text where the model takes it, to inputs; None for a language model without vision."""
+    tokenizer: Any
+    """transformers' tokenizer; None for a model without text."""
     source: str
     """The directory or hub id it came from."""
     revision: str | None
@@ -30,6 +31,7 @@ class Loaded:
     image_backend: ImageBackend
     """What resizes images: PIL's and torchvision's pixels differ slightly, so the choice is recorded."""
     random_init: bool
+    kind: Kind
 
     @property
     def device(self) -> torch.device:
@@ -53,7 +55,10 @@ def load(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
 ) -> Loaded:
-    """Load `source`, a directory written by `save_pretrained` or a hub id: a vision-language model, or a causal LM.
+    """Load a vision-language model, a causal LM, a dual encoder (CLIP, SigLIP) or an image encoder (ViT, DINOv2).
+
+    `source` is a directory written by `save_pretrained` or a hub id; or an OpenCLIP checkpoint (BioCLIP):
+    `hf-hub:owner/name`, or a directory with open_clip_config.json, which need the extra `clip`.
 
     Args:
         device: "auto" is the first GPU if there is one; otherwise anything `torch.device` takes.
@@ -68,14 +73,18 @@ def load(
     import torch
     from safetensors import SafetensorError
 
-    name = source_name(source)
+    name, where = source_name(source), device_named(device)
+    if is_open_clip(name):
+        if revision or min_pixels or max_pixels:
+            raise InputError(f"{name} is an OpenCLIP checkpoint, which takes no revision and no pixel budget")
+        model, processor = load_open_clip(name, None if dtype == "auto" else dtype_named(dtype), random_init, seed)
+        return Loaded(_ready(model, where), processor, None, name, None, "torchvision", random_init, "vision")
     config = load_config(name, revision=revision, trust_remote_code=trust_remote_code)
-    auto = auto_class(name, config)
-    where = device_named(device)
+    cls, kind = model_class(name, config), model_kind(name, config)
     if isinstance(dtype, str) and dtype == "auto":
-        kind = config_dtype(config) if where.type != "cpu" else torch.float32
+        precision = config_dtype(config) if where.type != "cpu" else torch.float32
     else:
-        kind = dtype_named(dtype)
+        precision = dtype_named(dtype)
     processor = load_processor(
         name,
         revision=revision,
@@ -88,133 +97,28 @@ def load(
     if random_init:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = auto.from_config(config, dtype=kind, trust_remote_code=trust_remote_code)
+            model = untrained(name, config, dtype=precision, trust_remote_code=trust_remote_code)
     else:
         try:
-            model = auto.from_pretrained(
-                name, config=config, dtype=kind, revision=revision, trust_remote_code=trust_remote_code
+            model = cls.from_pretrained(
+                name, config=config, dtype=precision, revision=revision, trust_remote_code=trust_remote_code
             )
         except (OSError, ValueError, SafetensorError) as error:
             raise InputError(f"{name}: its weights cannot be loaded: {first_line(error)}") from error
-    sees = is_image_text(config)
     return Loaded(
-        model=model.to(where).eval().requires_grad_(False),
-        processor=processor if sees else None,
-        tokenizer=processor.tokenizer if sees else processor,
+        model=_ready(model, where),
+        processor=processor if kind != "text" else None,
+        tokenizer=processor if kind == "text" else getattr(processor, "tokenizer", None),
         source=name,
         revision=getattr(config, "_commit_hash", None) or revision,
         image_backend=image_backend,
         random_init=random_init,
+        kind=kind,
     )
 
 
-def load_config(source: str, *, revision: str | None = None, trust_remote_code: bool = False) -> PretrainedConfig:
-    """The model's configuration alone. Raises InputError when the source is no model directory and no known hub id."""
-    from transformers import AutoConfig
-
-    source = source_name(source)
-    path = Path(source)
-    if path.exists() and not (path / "config.json").is_file():
-        raise InputError(f"{source}: no config.json in it; give a directory written by save_pretrained, or a hub id")
-    # A hub id is `owner/name`; where `owner` is a folder here, a mistyped path is meant.
-    deep = len(path.parts) > 2 or (len(path.parts) == 2 and path.parent.is_dir())
-    if not path.exists() and (path.is_absolute() or source.startswith(".") or deep):
-        raise InputError(f"{source}: no such directory; give a model directory or a hub id such as Qwen/Qwen2.5-VL-7B")
-    try:
-        return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        if path.exists():
-            raise InputError(f"{source}: its config.json cannot be read: {first_line(error)}") from error
-        raise InputError(
-            f"{source}: no such directory, and not to be had from the hub or its cache ({first_line(error)}); "
-            "check the spelling and the network"
-        ) from error
-
-
-def source_name(source: str | Path) -> str:
-    """A directory with `~` written out; a hub id as it is."""
-    return str(Path(source).expanduser()) if str(source).startswith("~") else str(source)
-
-
-def load_processor(
-    source: str,
-    *,
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-    image_backend: ImageBackend = "pil",
-    min_pixels: int | None = None,
-    max_pixels: int | None = None,
-    config: PretrainedConfig | None = None,
-) -> Any:
-    """The processor of a vision-language model (no weights are read), or the tokenizer of a language model.
-
-    transformers builds the processor of a model that also takes video only where torchvision is installed. Images need
-    none of that, so here such a processor is assembled without its video half.
-    """
-    from transformers import AutoImageProcessor, AutoTokenizer
-    from transformers.utils.import_utils import is_torchvision_available
-
-    if image_backend == "torchvision" and not is_torchvision_available():
-        # transformers itself would go on with PIL and a warning.
-        raise InputError("image_backend=torchvision needs torchvision, which is not installed; install it or use pil")
-    source = source_name(source)
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    config = config or load_config(source, **options)
-    try:
-        if not is_image_text(config):
-            return AutoTokenizer.from_pretrained(source, **options)
-        budget = {key: n for key, n in (("min_pixels", min_pixels), ("max_pixels", max_pixels)) if n is not None}
-        image_processor = AutoImageProcessor.from_pretrained(source, backend=image_backend, **options, **budget)
-        if unknown := budget.keys() - image_processor.valid_kwargs.__annotations__.keys():
-            raise InputError(
-                f"{source}: {type(image_processor).__name__} has no pixel budget, so {', '.join(sorted(unknown))} "
-                "cannot be set; leave it out"
-            )
-        return _assemble(source, config, image_processor, options)
-    except ImportError as error:
-        raise InputError(f"{source}: its processor needs a package that is missing: {first_line(error)}") from error
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{source}: its processor cannot be loaded: {first_line(error)}") from error
-
-
-def _assemble(source: str, config: PretrainedConfig, image_processor: Any, options: dict[str, Any]) -> Any:
-    """transformers' own processor class around `image_processor`, without a video processor where it would have one."""
-    from transformers import PROCESSOR_MAPPING, AutoProcessor
-
-    cls: Any = PROCESSOR_MAPPING.get(type(config), None)
-    if cls is None or "video_processor" not in cls.get_attributes():
-        processor = AutoProcessor.from_pretrained(source, **options)
-        processor.image_processor = image_processor
-        return processor
-
-    class ImageOnly(cls):
-        @classmethod
-        def _get_arguments_from_pretrained(cls, path: str, processor_dict: Any = None, **kwargs: Any) -> list[Any]:
-            parts = {"image_processor": image_processor, "video_processor": None}
-            return [
-                parts[name] if name in parts else cls._load_tokenizer_from_pretrained(name, path, **kwargs)
-                for name in cls.get_attributes()
-            ]
-
-        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
-            if argument_name == "video_processor" and argument is None:
-                return type(None)
-            return super().check_argument_for_proper_class(argument_name, argument)
-
-    ImageOnly.__name__ = ImageOnly.__qualname__ = cls.__name__
-    return ImageOnly.from_pretrained(source, **options)
-
-
-def dtype_named(dtype: str | torch.dtype) -> torch.dtype:
-    """`torch.float32` for "float32", and so on. Raises InputError for a name torch does not have."""
-    import torch
-
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise InputError(f"dtype {dtype!r} is not known; use auto, float32, bfloat16 or float16")
-    return found
+def _ready(model: Any, where: torch.device) -> torch.nn.Module:
+    return model.to(where).eval().requires_grad_(False)
 
 
 def device_named(device: str) -> torch.device:
@@ -232,36 +136,3 @@ def device_named(device: str) -> torch.device:
             f"device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices; use cpu or auto"
         )
     return found
-
-
-def config_dtype(config: PretrainedConfig) -> torch.dtype:
-    """The dtype the checkpoint was saved in; float32 where it does not say."""
-    import torch
-
-    dtype = getattr(config, "dtype", None) or getattr(config.get_text_config(), "dtype", None)
-    return dtype_named(dtype) if dtype is not None else torch.float32
-
-
-def is_image_text(config: PretrainedConfig) -> bool:
-    """Whether the configuration is a vision-language model's."""
-    from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-
-    return type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING or "AutoModelForImageTextToText" in (
-        getattr(config, "auto_map", None) or {}
-    )
-
-
-def auto_class(source: str, config: PretrainedConfig) -> Any:
-    """The Auto class that builds this configuration. Raises InputError when it is no model with a language model."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText
-
-    if is_image_text(config):
-        return AutoModelForImageTextToText
-    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or "AutoModelForCausalLM" in (
-        getattr(config, "auto_map", None) or {}
-    ):
-        return AutoModelForCausalLM
-    raise InputError(
-        f"{source}: {type(config).__name__} is neither an image-text-to-text model nor a causal language model of the "
-        "installed transformers; if its code is on the hub, add trust_remote_code after reading it"
-    )

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from commandline import InputError
-from hooks.loading import auto_class, config_dtype, load_config
+from hooks.configs import config_dtype, load_config, model_kind, untrained
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Outline:
 
     model_class: str
     stages: Mapping[str, tuple[int, int]]
-    """(number of sites, features) of "encoder" (its blocks), "projector" and "llm", or of "text" without vision."""
+    """(number of sites, features) of "encoder" (its blocks), "projector" and "llm", of "text" for a model without
+    vision, of "encoder" for one without a language model."""
     encoder_final: int
     """Features of `encoder.final`, what the projector reads; 0 without vision."""
     parameters: Mapping[str, int]
@@ -46,7 +47,9 @@ def outline(source: str, *, revision: str | None = None, trust_remote_code: bool
 
     config = load_config(source, revision=revision, trust_remote_code=trust_remote_code)
     with init_empty_weights(include_buffers=False):
-        model = auto_class(source, config).from_config(config, trust_remote_code=trust_remote_code)
+        model = untrained(source, config, trust_remote_code=trust_remote_code)
+    if model_kind(source, config) == "vision":
+        return _encoder_alone(source, model, config_dtype(config))
     decoder = getattr(model, "get_decoder", lambda: None)()
     if not isinstance(decoder, nn.Module):
         raise InputError(f"{source}: {type(model).__name__} does not say which of its parts is the language model")
@@ -65,6 +68,16 @@ def outline(source: str, *, revision: str | None = None, trust_remote_code: bool
         read = _projector_width(model, encoder, decoder, width) or stages["encoder"][1]
         parameters["encoder"] = _size(encoder)
     return Outline(type(model).__name__, stages, read, parameters, _size(model), config_dtype(config))
+
+
+def _encoder_alone(source: str, model: Any, dtype: torch.dtype) -> Outline:
+    """Of a dual encoder, what is not its text's: a tower is a child of the model with a list of blocks in it."""
+    towers = [part for name, part in model.named_children() if not name.startswith("text")] or [model]
+    blocks = _longest(list_ for part in towers for list_ in part.modules() if isinstance(list_, nn.ModuleList))
+    if blocks is None:
+        raise InputError(f"{source}: {type(model).__name__} has no list of blocks")
+    stages = {"encoder": (len(blocks), _width(blocks))}
+    return Outline(type(model).__name__, stages, _width(blocks), {"encoder": _size(blocks)}, _size(model), dtype)
 
 
 def _longest(lists: Iterator[nn.ModuleList]) -> Any:

@@ -88,7 +88,9 @@ def capture_text(
 
 
 def text_sites(loaded: Loaded) -> SiteMap:
-    """The `text.*` sites of a causal LM, or of a vision-language model's LLM."""
+    """The `text.*` sites of a causal LM, or of a vision-language model's LLM. Raises InputError without either."""
+    if loaded.kind == "vision":
+        raise InputError(f"{loaded.source} encodes images and has no language model to read text with")
     ids = torch.tensor([loaded.tokenizer(_DRY_RUN)["input_ids"]], device=loaded.device)
     return find_sites(loaded.model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
 

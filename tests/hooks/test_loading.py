@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from commandline import InputError
 from hooks import load
-from hooks.inputs import encode
-from hooks.loading import load_processor
+from hooks.encoding import encode
+from hooks.processors import load_processor
 from organisms.architectures import ARCHITECTURES
 from tests.hooks.conftest import PROMPT, picture
 
@@ -129,10 +129,10 @@ def test_broken_configuration_is_said(tmp_path: Path) -> None:
 
 
 def test_model_of_another_kind_is_said(tmp_path: Path) -> None:
-    from transformers import CLIPVisionConfig
+    from transformers import Wav2Vec2Config
 
-    CLIPVisionConfig(hidden_size=24, num_hidden_layers=1).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="neither an image-text-to-text model nor a causal language model"):
+    Wav2Vec2Config(hidden_size=24, num_hidden_layers=1).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="neither a vision-language model, a causal language model nor an image enc"):
         load(tmp_path)
 
 
