@@ -51,6 +51,8 @@ def expected_sites(
         else:
             names = [*(f"{stage}.{layer}" for layer in range(count - 1)), f"{stage}.final"]
         sites += [ExpectedSite(name, stage, width) for name in names]
+        if stage == "encoder":
+            sites.append(ExpectedSite("encoder.final", stage, outline.encoder_final))
     if config.sites is not None:
         sites = [site for site in sites if any(fnmatch.fnmatch(site.name, pattern) for pattern in config.sites)]
     dtype = config.store_dtype if config.store_dtype != "auto" else dtype_name(config, outline)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mode
 from typing import Any, Protocol
 
 import numpy as np
@@ -86,9 +87,11 @@ def check(
 
 
 def place(sites: list[SiteLike], logical_dtype: str) -> list[SiteInfo]:
-    """Give each site its array and index: a stage is one array, or one per width when its layers differ in width."""
-    widths = {stage: {site.width for site in sites if site.stage == stage} for stage in {site.stage for site in sites}}
-    arrays = [site.stage if len(widths[site.stage]) == 1 else f"{site.stage}_{site.width}" for site in sites]
+    """Give each site its array and index: a stage is one array, and sites of other widths than most of it has lie in
+    arrays of their own, `<stage>_<width>`."""
+    stages = {site.stage for site in sites}
+    usual = {stage: mode(site.width for site in sites if site.stage == stage) for stage in stages}
+    arrays = [site.stage if site.width == usual[site.stage] else f"{site.stage}_{site.width}" for site in sites]
     infos = []
     for position, (site, array) in enumerate(zip(sites, arrays, strict=True)):
         flat = array == "projector" and arrays.count(array) == 1

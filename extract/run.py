@@ -131,9 +131,9 @@ def _model(config: ExtractConfig, loaded: Loaded, sites: SiteMap) -> Model:
     from hooks.inputs import collate, signature
 
     return Model(
-        read=lambda inputs: capture(loaded.model, collate(inputs), sites, config.pool),
+        read=lambda inputs: capture(loaded.model, collate(inputs), sites, config.pool, alike=True),
         signature=signature,
-        sees=lambda inputs: bool(sites.visual_positions(inputs).any()),
+        sees=lambda inputs: not sites.placeholder_ids or bool(sites.visual_positions(inputs).any()),
     )
 
 

@@ -23,7 +23,9 @@ class Outline:
 
     model_class: str
     stages: Mapping[str, tuple[int, int]]
-    """(number of sites, features) of "encoder", "projector" and "llm", or of "text" for a model without vision."""
+    """(number of sites, features) of "encoder" (its blocks), "projector" and "llm", or of "text" without vision."""
+    encoder_final: int
+    """Features of `encoder.final`, what the projector reads; 0 without vision."""
     parameters: Mapping[str, int]
     """Parameters that multiply every token of a stage ("encoder", "llm"): its blocks, without embeddings."""
     total_parameters: int
@@ -56,12 +58,13 @@ def outline(source: str, *, revision: str | None = None, trust_remote_code: bool
     if llm is None:
         raise InputError(f"{source}: {type(model).__name__} has no list of LLM blocks")
     width = _width(llm)
-    stages = {"text": (len(llm) + 2, width)}
+    stages, read = {"text": (len(llm) + 2, width)}, 0
     parameters = {"llm": _size(llm)}
     if encoder is not None:
         stages = {"encoder": (len(encoder), _width(encoder)), "projector": (1, width), "llm": (len(llm) + 2, width)}
+        read = _projector_width(model, encoder, decoder, width) or stages["encoder"][1]
         parameters["encoder"] = _size(encoder)
-    return Outline(type(model).__name__, stages, parameters, _size(model), config_dtype(config))
+    return Outline(type(model).__name__, stages, read, parameters, _size(model), config_dtype(config))
 
 
 def _longest(lists: Iterator[nn.ModuleList]) -> Any:
@@ -76,6 +79,26 @@ def _width(blocks: nn.ModuleList) -> int:
         if weights and all(weight.ndim == 1 for weight in weights):
             return weights[0].shape[0]
     raise InputError(f"the width of {type(blocks[0]).__name__} cannot be told without its weights")
+
+
+def _projector_width(model: nn.Module, encoder: nn.ModuleList, decoder: nn.Module, width: int) -> int | None:
+    """Features that enter the outermost module, beside blocks and decoder, that has a matrix onto the LLM's width."""
+    apart = {id(part) for whole in (encoder, decoder) for part in whole.modules()}
+
+    def search(module: nn.Module) -> nn.Module | None:
+        for part in module.children():
+            if id(part) in apart:
+                continue
+            if not any(id(inner) in apart for inner in part.modules()):
+                matrices = [inner for inner in part.modules() if isinstance(inner, nn.Linear)]
+                if any(matrix.out_features == width for matrix in matrices):
+                    return part
+            elif (found := search(part)) is not None:
+                return found
+        return None
+
+    projector = search(model)
+    return next(iter(projector.parameters())).shape[-1] if projector is not None else None
 
 
 def _size(module: nn.Module) -> int:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from commandline import InputError
 from hooks.inputs import change_pixels, pixel_names, token_name
-from hooks.recording import record, remembered
-from hooks.rows import Ownership
+from hooks.recording import look, remembered, row_hashes
+from hooks.rows import Ownership, by_position
 from hooks.sites import SiteMap
 
 
@@ -33,9 +33,11 @@ def _moving(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap) -> Tens
     if site is None:
         raise InputError("no site of the LLM's input is known; take the whole map that find_sites returns")
     runs = [inputs, change_pixels(inputs, 0), change_pixels(inputs, 1)]
-    base, *others = (record(model, run, {site.module}, until=site).at(site)[0][1] for run in runs)
-    moved = torch.stack([base.moved(other) for other in others]).any(0)
-    return moved.to(next(model.parameters()).device)
+    base, *others = (
+        look(model, run, [site], lambda _, value: row_hashes(value).cpu())[site.name][0][1] for run in runs
+    )
+    moved = torch.stack([base.ne(other) for other in others]).any(0)
+    return by_position(moved, site.axes).to(next(model.parameters()).device)
 
 
 def ownership(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap, alike: bool = False) -> Ownership:
@@ -47,8 +49,9 @@ def ownership(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap, alike
     samples = sample_count(inputs)
     if any(site.stage == "text" for site in sites.values()):
         return Ownership.of(_attended(inputs))
+    patches = _patches(inputs)
     if not sites.in_sequence:
-        return Ownership(samples, (), torch.zeros(0, dtype=torch.int64), alike=alike)
+        return Ownership(samples, (), torch.zeros(0, dtype=torch.int64), patches=patches, alike=alike)
     positions = visual_positions(model, inputs, sites)
     if not positions.any(1).all():
         blind = (~positions.any(1)).nonzero().flatten().tolist()
@@ -57,7 +60,25 @@ def ownership(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap, alike
     stacks = [inputs[name] for name in pixel_names(inputs) if inputs[name].ndim == 5]
     stacks = [value for value in stacks if value.shape[0] == samples]
     tiles = tuple(stacks[0].flatten(2).any(-1).sum(1).tolist()) if stacks else None
-    return replace(Ownership.of(positions, tiles, stacks[0].shape[1] if stacks else 1), alike=alike)
+    owner = Ownership.of(positions, tiles, stacks[0].shape[1] if stacks else 1)
+    return replace(owner, patches=patches, alike=alike)
+
+
+def _patches(inputs: Mapping[str, Any]) -> Tensor | None:
+    """Of images that come as (unit, patch, pixel values): which patches a mask, or a position below zero in each of
+    their coordinates, does not call padding; bool (unit, patch)."""
+    for name in pixel_names(inputs):
+        pixels = inputs[name]
+        if pixels.ndim != 3:
+            continue
+        for other, value in inputs.items():
+            if not isinstance(value, Tensor) or other == name or value.shape[:2] != pixels.shape[:2]:
+                continue
+            if "mask" in other and value.ndim == 2 and other != "attention_mask":
+                return value.bool()
+            if value.ndim == 3 and value.shape[2] <= 3 and not value.is_floating_point():
+                return ~value.lt(0).all(-1)
+    return None
 
 
 def sample_count(inputs: Mapping[str, Any]) -> int:

@@ -6,9 +6,10 @@ on it. Hashes instead of tensors: a 7B model's whole forward fits in a few megab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
@@ -64,73 +65,127 @@ class Recording:
 
     calls: tuple[Call, ...]
 
+    @cached_property
     def by_key(self) -> dict[tuple[str, int], Call]:
         return {(call.module, call.index): call for call in self.calls}
 
-    def at(self, site: Site) -> list[tuple[int, Rows]]:
-        """What stood at a site, and when: once per call of its module that the site reads."""
-        calls = [call for call in self.calls if call.module == site.module and site.call in (None, call.index)]
-        if site.reads == "input":
-            return [(call.entered, call.inputs[site.key]) for call in calls if site.key in call.inputs]
-        return [(call.left, call.outputs[site.key]) for call in calls if site.key in call.outputs]
 
-
-class _Reached(Exception):
-    """The forward has come as far as was asked."""
-
-
-def record(
-    model: nn.Module,
-    inputs: Mapping[str, Any],
-    modules: Collection[str] | None = None,
-    until: Site | None = None,
-) -> Recording:
-    """Run `model(**inputs)` once without gradients and hash what passes through its modules, or some of them.
-
-    `until`: the forward stops as soon as this site's (last wanted) call is over.
-    """
+def record(model: nn.Module, inputs: Mapping[str, Any]) -> Recording:
+    """Run `model(**inputs)` once without gradients and hash what passes through its modules."""
     calls: list[Call] = []
-    running: dict[str, list[Call]] = {}
-    counts: dict[str, int] = {}
+    open_calls: dict[tuple[str, int], Call] = {}
     clock = iter(range(1 << 62))
+
+    def enter(name: str, index: int, found: Found) -> None:
+        call = Call(name, index, next(clock))
+        call.inputs.update((key, _rows(value)) for key, value in found)
+        open_calls[name, index] = call
+        calls.append(call)
+
+    def leave(name: str, index: int, found: Found) -> None:
+        call = open_calls.pop((name, index))
+        call.left = next(clock)
+        call.outputs.update((key, _rows(value)) for key, value in found)
+
+    watch(model, inputs, [name for name, _ in model.named_modules()], enter, leave)
+    return Recording(tuple(calls))
+
+
+Seen = TypeVar("Seen")
+
+
+def look(
+    model: nn.Module, inputs: Mapping[str, Any], sites: Iterable[Site], see: Callable[[Site, Tensor], Seen]
+) -> dict[str, list[tuple[int, Seen]]]:
+    """Run the model once, as far as the last of `sites`, and return what `see` makes of the tensor at each one, and
+    when it stood there, for every call of its module that the site reads.
+
+    `see` must not keep the tensor itself: the model may write into it later.
+    """
+    sites = list(sites)
+    # A site that is read in every call may be reached again at any time.
+    last = None if any(site.call is None for site in sites) else max(sites, key=lambda site: site.order)
+    seen: dict[str, list[tuple[int, Seen]]] = {site.name: [] for site in sites}
+    clock = iter(range(1 << 62))
+
+    def reach(side: str) -> Event:
+        def event(name: str, index: int, found: Found) -> None:
+            when, values = next(clock), dict(found)
+            for site in sites:
+                here = site.reads == side and site.module == name and site.call in (None, index)
+                if here and site.key in values:
+                    seen[site.name].append((when, see(site, values[site.key])))
+                if here and site is last:
+                    raise Reached
+
+        return event
+
+    watch(model, inputs, {site.module for site in sites}, reach("input"), reach("output"))
+    return seen
+
+
+Place = tuple[str, int, str, Key]
+"""A tensor of a forward: module, call, "inputs" or "outputs", and where it stands among them."""
+
+
+def keep(model: nn.Module, inputs: Mapping[str, Any], places: Collection[Place]) -> dict[Place, Tensor]:
+    """Run the model once without gradients and return copies of the tensors that stand at `places`."""
+    kept: dict[Place, Tensor] = {}
+
+    def event(side: str) -> Event:
+        def keeping(name: str, index: int, found: Found) -> None:
+            for key, value in found:
+                if (name, index, side, key) in places:
+                    kept[name, index, side, key] = value.detach().clone()
+
+        return keeping
+
+    watch(model, inputs, {place[0] for place in places}, event("inputs"), event("outputs"))
+    return kept
+
+
+Found = Iterator[tuple[Key, Tensor]]
+Event = Callable[[str, int, Found], None]
+"""Called with a module, its how-manieth call this is, and the tensors that go in or come out."""
+
+
+class Reached(Exception):
+    """Raised by an event: the forward has come as far as was asked."""
+
+
+def watch(model: nn.Module, inputs: Mapping[str, Any], modules: Collection[str], enter: Event, leave: Event) -> None:
+    """Run `model(**inputs)` once without gradients, with an eye on the calls of some modules."""
+    counts: dict[str, int] = {}
+    running: dict[str, list[int]] = {}
     handles = []
 
-    def watch(name: str, module: nn.Module) -> None:
-        def enter(_: nn.Module, args: Any, kwargs: Any) -> None:
-            call = Call(name, counts.get(name, 0), next(clock))
-            counts[name] = call.index + 1
-            call.inputs.update((("args", *key), _hash(value)) for key, value in tensors(args))
-            call.inputs.update((("kwargs", *key), _hash(value)) for key, value in tensors(kwargs))
-            running.setdefault(name, []).append(call)
-            calls.append(call)
-            if until and until.reads == "input" and (name, call.index) == (until.module, until.call or 0):
-                raise _Reached
+    def hook(name: str, module: nn.Module) -> None:
+        def before(_: nn.Module, args: Any, kwargs: Any) -> None:
+            index = counts.get(name, 0)
+            counts[name] = index + 1
+            running.setdefault(name, []).append(index)
+            enter(name, index, tensors({"args": args, "kwargs": kwargs}))
 
-        def leave(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            call = running[name].pop()
-            call.left = next(clock)
-            call.outputs.update((key, _hash(value)) for key, value in tensors(output))
-            if until and until.reads == "output" and (name, call.index) == (until.module, until.call or 0):
-                raise _Reached
+        def after(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            leave(name, running[name].pop(), tensors(output))
 
-        handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
-        handles.append(module.register_forward_hook(leave, with_kwargs=True))
+        handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+        handles.append(module.register_forward_hook(after, with_kwargs=True))
 
     for name, module in model.named_modules():
-        if modules is None or name in modules:
-            watch(name, module)
+        if name in modules:
+            hook(name, module)
     try:
-        with torch.no_grad(), suppress(_Reached):
+        with torch.no_grad(), suppress(Reached):
             model(**inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return Recording(tuple(calls))
 
 
 def tensors(value: Any, key: Key = ()) -> Iterator[tuple[Key, Tensor]]:
-    """Every floating-point tensor inside nested tuples, lists, mappings (a ModelOutput is one) and dataclasses, with its
-    place."""
+    """Every floating-point tensor inside nested tuples, lists, mappings (a ModelOutput is one) and dataclasses, with
+    its place."""
     if isinstance(value, Tensor):
         if value.is_floating_point() and value.ndim and value.numel():
             yield key, value
@@ -148,8 +203,12 @@ def tensors(value: Any, key: Key = ()) -> Iterator[tuple[Key, Tensor]]:
 def at(value: Any, key: Key) -> Any:
     """The part of a nested value that `tensors` names by `key`."""
     for step in key:
-        value = value[step] if isinstance(value, (Mapping, tuple, list)) else getattr(value, str(step))
+        value = getattr(value, str(step)) if _by_name(value) else value[step]
     return value
+
+
+def _by_name(value: Any) -> bool:
+    return is_dataclass(value) and not isinstance(value, Mapping)
 
 
 def _main(rows: Mapping[Key, Rows]) -> Key | None:
@@ -158,15 +217,20 @@ def _main(rows: Mapping[Key, Rows]) -> Key | None:
     return (named or wide or [None])[0]
 
 
-def _hash(value: Tensor) -> Rows:
-    """The row's bits summed with fixed odd random weights: equal rows agree, others differ (chance 2^-64)."""
+def _rows(value: Tensor) -> Rows:
+    return Rows(tuple(value.shape), row_hashes(value).cpu())
+
+
+def row_hashes(value: Tensor) -> Tensor:
+    """Each row's bits summed with fixed odd random weights: equal rows agree, others differ (chance 2^-64). int64, the
+    tensor's shape without its last axis, on its device."""
     bits = value.detach().contiguous().view(_BITS[value.element_size()])
     rows = bits.reshape(-1, bits.shape[-1])
     weights = torch.randint(-(1 << 62), 1 << 62, (rows.shape[1],), generator=torch.Generator().manual_seed(0))
     weights = (weights * 2 + 1).to(rows.device)
     step = max(1, _SLICE // rows.shape[1])
     hashes = torch.cat([(part.long() * weights).sum(-1) for part in rows.split(step)])
-    return Rows(tuple(value.shape), hashes.reshape(value.shape[:-1]).cpu())
+    return hashes.reshape(value.shape[:-1])
 
 
 _Kept = TypeVar("_Kept")

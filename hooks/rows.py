@@ -44,6 +44,8 @@ class Ownership:
     """Images per sample that are not padding (all zero), where pixels come as (sample, image, ...)."""
     tile_slots: int = 1
     """Images per sample, padding included."""
+    patches: Tensor | None = None
+    """Which patches are no padding, where images come as patches padded to a common number: bool (unit, row)."""
     alike: bool = False
     """Each sample alone has inputs of the same shapes as any other, so that all have equally many rows everywhere."""
     shares: Mapping[str, Share] = field(default_factory=dict)
@@ -83,6 +85,13 @@ def _patterns(axes: tuple[Axis, ...]) -> tuple[str, str]:
     return " ".join(axes), f"({' '.join([*outer, *inner])}) ({' '.join(features)})"
 
 
+def by_position(moved: Tensor, axes: Sequence[Axis]) -> Tensor:
+    """A mask over a tensor's rows as one over the sequence: bool (sample, token)."""
+    order = [axes.index("sample"), axes.index("token")]
+    streams = [place for place in range(moved.ndim) if place not in order]
+    return moved.permute(*order, *streams).flatten(2).any(-1) if streams else moved.permute(*order)
+
+
 def divide(site: Site, shapes: Sequence[Sequence[int]], owner: Ownership) -> tuple[Tensor | None, tuple[int, ...]]:
     """Which rows of a site's flattened tensors (one shape per call of its module) are read, in the order of the
     samples (None: all of them, as they stand), and how many belong to each sample.
@@ -107,6 +116,8 @@ def divide(site: Site, shapes: Sequence[Sequence[int]], owner: Ownership) -> tup
     if owner.tiles is not None and units == owner.samples * owner.tile_slots != sum(owner.tiles):
         kept = torch.tensor([slot < real for real in owner.tiles for slot in range(owner.tile_slots)])
         return kept.repeat_interleave(per_unit).nonzero().flatten(), tuple(real * per_unit for real in owner.tiles)
+    if (real := real_rows(site, shapes[0], owner)) is not None and units == owner.samples:
+        return real.nonzero().flatten(), tuple(real.view(units, -1).sum(1).tolist())
     if owner.samples == 1:
         return None, (total,)
     if owner.tiles is not None and units == sum(owner.tiles):
@@ -124,6 +135,14 @@ def divide(site: Site, shapes: Sequence[Sequence[int]], owner: Ownership) -> tup
     if units == owner.samples and shares != (per_unit,) * units:
         raise Undivided(site.name)
     return None, shares
+
+
+def real_rows(site: Site, shape: Sequence[int], owner: Ownership) -> Tensor | None:
+    """Which flattened rows are no padding, where the site still has one row per patch of the pixels: bool (row,)."""
+    sizes = dict(zip(site.axes, shape, strict=True))
+    if owner.patches is None or owner.patches.all() or (sizes.get("unit"), sizes.get("row")) != owner.patches.shape:
+        return None
+    return owner.patches.flatten() if len(sizes) == 3 else None
 
 
 def sample_rows(site: Site, values: Sequence[Tensor], owner: Ownership) -> tuple[Tensor, tuple[int, ...]]:

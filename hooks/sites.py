@@ -1,10 +1,10 @@
 """Sites: the places in a model whose activations are read, and where in the module tree each one is found.
 
-Names: `encoder.<k>` (output of vision block k, from 1), `encoder.final` (what the projector reads, layer selection and
-dropped class tokens included), `projector` (the rows the model puts at the visual positions of the LLM's input, or hands
-to its cross-attention), `llm.<k>` (visual positions of the residual stream: 0 is the first block's input, k what block k
-hands on, additions between blocks included), `llm.final` (after the final norm), and `text.<k>`, `text.final` likewise
-for text tokens.
+Names: `encoder.<k>` (output of vision block k, from 1; `encoder2.<k>` of a second tower), `encoder.final` (what the
+projector reads, layer selection and dropped class tokens included), `projector` (the rows the model puts at the visual
+positions of the LLM's input, or hands to its cross-attention), `llm.<k>` (visual positions of the residual stream: 0 is
+the first block's input, k what block k hands on, additions between blocks included), `llm.final` (after the final
+norm), and `text.<k>`, `text.final` likewise for text tokens.
 """
 
 from __future__ import annotations

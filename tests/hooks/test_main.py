@@ -19,7 +19,7 @@ def test_prints_every_site_with_its_tokens(checkpoints: dict[str, Path]) -> None
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines[0].split()[:3] == ["site", "width", "tokens"]
-    assert [line.split()[0] for line in lines[1:]][:4] == ["encoder.1", "encoder.2", "encoder.3", "projector"]
+    assert [line.split()[0] for line in lines[1:]][:4] == ["encoder.1", "encoder.2", "encoder.3", "encoder.final"]
     assert "come from model.multi_modal_projector" in result.stdout
 
 

@@ -16,8 +16,9 @@ def test_stages_and_parameters_equal_the_real_ones(loaded: Loaded, sample: dict)
     expected = outline(loaded.source)
     sites = find_sites(loaded.model, sample)
     for stage, (layers, width) in expected.stages.items():
-        found = [site for site in sites.values() if site.stage == stage]
+        found = [site for site in sites.values() if site.stage == stage and site.name != "encoder.final"]
         assert (len(found), {site.width for site in found}) == (layers, {width})
+    assert expected.encoder_final == sites["encoder.final"].width
     blocks = loaded.model.get_decoder().layers
     assert expected.parameters["llm"] == sum(weight.numel() for weight in blocks.parameters())
     assert expected.total_parameters == sum(weight.numel() for weight in loaded.model.parameters())
