@@ -1,4 +1,4 @@
-"""A model's insides: load it, find its sites, read them in one traced forward."""
+"""A model's insides: load it, find its sites, read or edit them in one traced forward."""
 
 from __future__ import annotations
 
@@ -7,20 +7,37 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hooks.discovery import find_sites
+    from hooks.editing import Edited, Places, edit
     from hooks.loading import Loaded, load
     from hooks.sites import Site, SiteMap
     from hooks.text import TextPrompt, capture_text, text_sites
     from hooks.tracing import capture
 
-__all__ = ["Loaded", "Site", "SiteMap", "TextPrompt", "capture", "capture_text", "find_sites", "load", "text_sites"]
+__all__ = [
+    "Edited",
+    "Loaded",
+    "Places",
+    "Site",
+    "SiteMap",
+    "TextPrompt",
+    "capture",
+    "capture_text",
+    "edit",
+    "find_sites",
+    "load",
+    "text_sites",
+]
 
 _HOME = {
+    "Edited": "editing",
     "Loaded": "loading",
+    "Places": "editing",
     "Site": "sites",
     "SiteMap": "sites",
     "TextPrompt": "text",
     "capture": "tracing",
     "capture_text": "text",
+    "edit": "editing",
     "find_sites": "discovery",
     "load": "loading",
     "text_sites": "text",
