@@ -116,7 +116,7 @@ def fuyu(tr):
         image_size=16,
         num_channels=3,
     )
-    return tr.FuyuForCausalLM(config), tokens(6, 6, pixel_values=normal(2, 6, 48))
+    return tr.FuyuForCausalLM(config), tokens([6], [6, 6], pixel_values=normal(3, 6, 48))
 
 
 def _inkling_text(**settings: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def chameleon(tr):
         },
         vocabulary_map=vocabulary,
     )
-    return tr.ChameleonForConditionalGeneration(config), tokens(64, 64, pixel_values=images(2, 16))
+    return tr.ChameleonForConditionalGeneration(config), tokens([64], [64, 64], pixel_values=images(3, 16))
 
 
 @family("vlm", what="codes for tokens, and an end-of-line token after each row of them; images of different height")

@@ -77,7 +77,7 @@ def vipllava(tr):
     config = tr.VipLlavaConfig(
         vision_config=clip(), text_config=llm("llama"), image_token_index=IMAGE, vision_feature_layer=[-1, -2, 1]
     )
-    return tr.VipLlavaForConditionalGeneration(config), tokens(16, 16, pixel_values=images())
+    return tr.VipLlavaForConditionalGeneration(config), tokens([16], [16, 16], pixel_values=images(3))
 
 
 @family("vlm", what="two towers, of which the one for video is idle on images")
@@ -85,4 +85,4 @@ def video_llava(tr):
     config = tr.VideoLlavaConfig(
         vision_config=clip(), text_config=llm("llama"), image_token_index=IMAGE, video_token_index=VIDEO
     )
-    return tr.VideoLlavaForConditionalGeneration(config), tokens(16, 16, pixel_values=images())
+    return tr.VideoLlavaForConditionalGeneration(config), tokens([16], [16, 16], pixel_values=images(3))

@@ -78,7 +78,7 @@ def florence2(tr):
         image_token_id=IMAGE,
     )
     # 64 pixels shrink to 4 x 4 patches, before which stands their mean.
-    batch = tokens(17, 17, pixel_values=images(2, 64), decoder_input_ids=ids(3))
+    batch = tokens([17], [17, 17], pixel_values=images(3, 64), decoder_input_ids=ids(3))
     return tr.Florence2ForConditionalGeneration(config), batch
 
 

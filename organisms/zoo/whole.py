@@ -122,7 +122,7 @@ def pp_chart2table(tr):
     config = tr.PPChart2TableConfig(
         vision_config=sam(), text_config=llm("qwen2"), image_token_index=IMAGE, image_seq_length=16
     )
-    return tr.GotOcr2ForConditionalGeneration(config), tokens(16, 16, pixel_values=images(2, 64))
+    return tr.GotOcr2ForConditionalGeneration(config), tokens([16], [16, 16], pixel_values=images(3, 64))
 
 
 @family("vlm", what="an image generator lies idle beside the tower")
@@ -143,7 +143,7 @@ def janus(tr):
         image_token_id=IMAGE,
         tie_word_embeddings=False,
     )
-    return tr.JanusForConditionalGeneration(config), tokens(16, 16, pixel_values=images())
+    return tr.JanusForConditionalGeneration(config), tokens([16], [16, 16], pixel_values=images(3))
 
 
 @family("vlm", what="SigLIP and a two-layer aligner")
@@ -160,7 +160,7 @@ def deepseek_vl_hybrid(tr):
         text_config=llm("llama"),
         image_token_id=IMAGE,
     )
-    batch = tokens(16, 16, pixel_values=images(), high_res_pixel_values=images(2, 64, seed=9))
+    batch = tokens([16], [16, 16], pixel_values=images(3), high_res_pixel_values=images(3, 64, seed=9))
     return tr.DeepseekVLHybridForConditionalGeneration(config), batch
 
 
@@ -191,7 +191,7 @@ def fast_vlm(tr):
         "hidden_size": EYE,
     }
     config = tr.FastVlmConfig(vision_config=eye, text_config=llm("qwen2"), image_token_index=IMAGE)
-    return tr.FastVlmForConditionalGeneration(config), tokens(16, 16, pixel_values=images(2, 64))
+    return tr.FastVlmForConditionalGeneration(config), tokens([16], [16, 16], pixel_values=images(3, 64))
 
 
 @family(
@@ -207,7 +207,7 @@ def perception_lm(tr):
         projector_pooling_ratio=2,
     )
     config.vision_config.model_args = {"embed_dim": EYE}
-    return tr.PerceptionLMForConditionalGeneration(config), tokens(4, 4, pixel_values=normal(2, 1, 3, 28, 28))
+    return tr.PerceptionLMForConditionalGeneration(config), tokens([4], [4, 4], pixel_values=normal(3, 1, 3, 28, 28))
 
 
 @family(

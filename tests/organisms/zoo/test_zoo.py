@@ -64,6 +64,17 @@ def other_pixels(inputs: dict[str, Any]) -> dict[str, Any]:
     return inputs | {k: inputs[k] * torch.rand(inputs[k].shape, generator=draw) for k in pixel_inputs(inputs)}
 
 
+def last_pixels_changed(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The batch with other pixels at the very end of what shows whole images: they belong to the second sample."""
+    draw, changed = torch.Generator().manual_seed(8), dict(inputs)
+    for name in pixel_inputs(inputs):
+        if name != "pixel_values_local":  # crops, of the first sample alone
+            changed[name] = inputs[name].clone()
+            last = changed[name].select(0 if len(changed[name]) > 1 else -1, -1)
+            last *= torch.rand(last.shape, generator=draw)
+    return changed
+
+
 @pytest.mark.parametrize("name", some(list(FAMILIES)))
 def test_a_family_is_small_runs_sees_and_repeats_itself(name: str):
     model, inputs = build_family(name)
@@ -78,6 +89,9 @@ def test_a_family_is_small_runs_sees_and_repeats_itself(name: str):
         assert pixel_inputs(inputs)
         change = (outputs(model, other_pixels(inputs)) - said).abs()
         assert min(sample.max() for sample in change) > 1e-2 * said.abs().median(), "a sample does not see its pixels"
+        if len(said) == 2:
+            change = (outputs(model, last_pixels_changed(inputs)) - said).abs()
+            assert change[0].max() < 1e-5 < change[1].max(), "pixels reach the wrong sample"
 
     again, same = build_family(name)
     assert torch.equal(outputs(again, same), said)
