@@ -76,7 +76,8 @@ def _channels_first(model: nn.Module, evidence: Evidence, call: Call, side: Side
         said = _first_by(model.get_submodule(other.module), rows.shape) if reads or makes else None
         if said is not None:
             return said
-    said = [_first_by_size(weight.shape[0], rows.shape) for weight in _vectors(model.get_submodule(call.module))]
+    weights = model.get_submodule(call.module).parameters()
+    said = {_first_by_size(size, rows.shape) for weight in weights if weight.ndim <= 2 for size in weight.shape}
     return True in said and False not in said
 
 
@@ -94,7 +95,3 @@ def _first_by_size(size: int, shape: Sequence[int]) -> bool | None:
     if shape[1] == shape[-1] or size not in (shape[1], shape[-1]):
         return None
     return size == shape[1]
-
-
-def _vectors(module: nn.Module) -> list[nn.Parameter]:
-    return [weight for weight in module.parameters() if weight.ndim == 1]

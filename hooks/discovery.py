@@ -113,21 +113,33 @@ def _encoder_sites(
             axes = vision_axes(model, evidence, block, "outputs", key)
             if axes is not None:
                 sites.append(_site(evidence, f"{stage}.{layer}", layer, block, "outputs", key, axes))
-    read = handed_over(evidence, towers, maker.module) if maker else None
+    read = _leaving(model, evidence, towers, maker)
     if not sites:
         missing["encoder"] = (
             "no list of vision blocks: the projector reads the pixels, or what one module makes of them"
         )
     elif read is None:
         missing["encoder.final"] = (
-            f"{maker.module} reads no rows of numbers (codes of a quantiser)" if maker else "no projector is recognised"
+            f"{maker.module} reads no rows of numbers (codes of a quantiser)"
+            if maker
+            else "no projector is recognised, and no norm after the last block"
         )
     else:
-        call, key = read
-        axes = vision_axes(model, evidence, call, "inputs", key)
+        call, side, key = read
+        axes = vision_axes(model, evidence, call, side, key)
         if axes is not None:
-            sites.append(_site(evidence, "encoder.final", None, call, "inputs", key, axes))
+            sites.append(_site(evidence, "encoder.final", None, call, side, key, axes))
     return sites, missing
+
+
+def _leaving(
+    model: nn.Module, evidence: Evidence, towers: Towers, maker: Maker | None
+) -> tuple[Call, Side, Key] | None:
+    """What the projector reads; of a tower that stands alone, what its last norm hands on."""
+    if maker is not None:
+        read = handed_over(evidence, towers, maker.module)
+        return (read[0], "inputs", read[1]) if read else None
+    return find_norm(model, evidence, towers.towers[0]) if towers.towers else None
 
 
 def _unfused(
@@ -213,12 +225,13 @@ def _residual_sites(model: nn.Module, evidence: Evidence, llm: Llm, stage: Stage
     ]
     last, key = stack.blocks[-1], stack.hands[-1]
     sites.append(_site(evidence, f"{stage}.{len(stack)}", len(stack), last, "outputs", key, axes))
-    norm = find_norm(model, evidence, stack)
+    samples, length = (stack.source(0).shape[axes.index(axis)] for axis in ("sample", "token"))
+    norm = find_norm(model, evidence, stack, (samples, length))
     if norm is not None:
         call, side, key = norm
-        width = sequence_axes(evidence, call, side, key, stack.source(0).shape[axes.index("sample")])
-        if width is not None:
-            sites.append(_site(evidence, f"{stage}.final", None, call, side, key, width))
+        final = sequence_axes(evidence, call, side, key, samples, length)
+        if final is not None:
+            sites.append(_site(evidence, f"{stage}.final", None, call, side, key, final))
     return sites
 
 

@@ -46,7 +46,7 @@ def ownership(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap, alike
     Raises:
         InputError: a sample has no visual token, so nothing of it could be read.
     """
-    samples = sample_count(inputs)
+    samples = sample_count(inputs, sites.fusion == "none")
     if any(site.stage == "text" for site in sites.values()):
         return Ownership.of(_attended(inputs))
     patches = _patches(inputs)
@@ -81,9 +81,11 @@ def _patches(inputs: Mapping[str, Any]) -> Tensor | None:
     return None
 
 
-def sample_count(inputs: Mapping[str, Any]) -> int:
-    """Samples in a batch: rows of token ids, or without text the leading axis of the pixels."""
-    name = token_name(inputs) or next(iter(pixel_names(inputs)), None)
+def sample_count(inputs: Mapping[str, Any], unread: bool = False) -> int:
+    """Samples in a batch: rows of token ids, or without text the leading axis of the pixels. `unread`: the text never
+    meets the images (a dual encoder may be given more texts than images), so that these are what is counted."""
+    names = [*pixel_names(inputs)[:1], token_name(inputs)] if unread else [token_name(inputs), *pixel_names(inputs)[:1]]
+    name = next((name for name in names if name is not None), None)
     if name is None:
         raise InputError(f"the inputs hold neither token ids nor pixels (there are {', '.join(inputs)})")
     return inputs[name].shape[0]

@@ -15,12 +15,13 @@ from hooks.stacks import Stack
 
 def find_head(model: nn.Module, evidence: Evidence) -> str | None:
     """The unembedding: what transformers says it is where it ran, else the last matrix that made the output."""
-    named: Any = getattr(model, "get_output_embeddings", None)
-    said = named() if named is not None else None
     ran = {call.module for call in evidence.calls}
-    for name, module in model.named_modules():
-        if module is said and name in ran:
-            return name
+    names = {id(module): name for name, module in model.named_modules()}
+    for module in model.modules():
+        named: Any = getattr(module, "get_output_embeddings", None)
+        said = named() if named is not None else None
+        if said is not None and names.get(id(said)) in ran:
+            return names[id(said)]
     outputs = [rows for rows in evidence.calls[0].outputs.values() if len(rows.shape) == 3]
     for call in reversed(evidence.calls):
         own = any(weight.ndim > 1 for weight in model.get_submodule(call.module).parameters(recurse=False))
@@ -29,19 +30,26 @@ def find_head(model: nn.Module, evidence: Evidence) -> str | None:
     return None
 
 
-def find_norm(model: nn.Module, evidence: Evidence, stack: Stack) -> tuple[Call, Side, Key] | None:
+def find_norm(
+    model: nn.Module, evidence: Evidence, stack: Stack, tokens: tuple[int, int] | None = None
+) -> tuple[Call, Side, Key] | None:
     """What the final norm hands on: of the module without matrices that reads the last block's output, or, where it is
     another one that makes what the unembedding reads out of that (mixing streams, say), of that one. Where something
-    is written into the last output on the way, what the unembedding reads."""
+    is written into the last output on the way, what the unembedding reads. None where it reads that output itself.
+
+    `tokens`: samples and sequence length of what the unembedding reads; None for a stack that has none (a tower).
+    """
     last, residual = stack.blocks[-1], stack.target(len(stack) - 1)
     after = [call for call in evidence.calls if call.entered > last.left]
     norm = _norm(model, after, residual)
-    head = find_head(model, evidence)
+    head = find_head(model, evidence) if tokens else None
     reader = next((call for call in after if call.module == head), None)
     key = reader.main_input() if reader else None
-    if reader is None or key is None or reader.inputs[key].shape[:2] != residual.shape[:2]:
+    if reader is None or key is None or reader.inputs[key].shape[:2] != tokens:
         return norm
     read = reader.inputs[key]
+    if read.same(residual):
+        return None
     for call in after:
         made = [name for name, rows in call.outputs.items() if rows.same(read)]
         if call.module == head or call.left > reader.entered or not made:
