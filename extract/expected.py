@@ -48,7 +48,7 @@ def expected_sites(
         else:
             names = [*(f"{stage}.{layer}" for layer in range(count - 1)), f"{stage}.final"]
         sites += [ExpectedSite(name, stage, width) for name in names]
-        if stage == "encoder":
+        if stage == "encoder" and outline.encoder_final:
             sites.append(ExpectedSite("encoder.final", stage, outline.encoder_final))
     if config.sites is not None:
         sites = [site for site in sites if any(fnmatch.fnmatch(site.name, pattern) for pattern in config.sites)]

@@ -67,7 +67,8 @@ def run(config: ExtractConfig) -> None:
         f"{readable(pixels)} for images under way; and {readable(weights)} for weights on {estimate.device}"
     )
     print(
-        f"tokens       {estimate.patches:,.0f} patches and {estimate.tokens:,.0f} LLM tokens an image, "
+        f"tokens       {estimate.patches:,.0f} patches"
+        f"{f' and {estimate.tokens:,.0f} LLM tokens' if estimate.tokens else ''} an image, "
         f"the mean of {estimate.tried}"
     )
     bound = (
@@ -118,13 +119,14 @@ def _estimate(config: ExtractConfig, images: ImageSet, outline: Outline) -> _Est
     inputs = [sample.inputs for sample in samples if sample.inputs is not None]
     if not inputs:
         raise InputError(f"none of {len(rows)} images tried can be used; {images.ids[rows[0]]}: {samples[0].reason}")
-    tokens = float(np.mean([one["input_ids"].shape[-1] for one in inputs]))
+    speaks = "llm" in outline.parameters
+    tokens = float(np.mean([one["input_ids"].shape[-1] for one in inputs])) if speaks else 0.0
     patch = _patch_size(load_config(config.model, **options))
     patches = float(np.mean([_patches(one, patch, tokens) for one in inputs]))
     device, dtype = device_named(config.device), dtype_named(dtype_name(config, outline))
     speed = _flops_per_second(device, dtype, outline.stages["llm"][1] if "llm" in outline.stages else 1024)
     speed *= EFFICIENCY
-    operations = 2 * (outline.parameters.get("encoder", 0) * patches + outline.parameters["llm"] * tokens)
+    operations = 2 * (outline.parameters.get("encoder", 0) * patches + outline.parameters.get("llm", 0) * tokens)
     size = float(np.mean([sum(value.numel() * value.element_size() for value in one.values()) for one in inputs]))
     itemsize = dtype.itemsize
     return _Estimate(
@@ -149,17 +151,18 @@ def _flops_per_second(device: torch.device, dtype: torch.dtype, width: int) -> f
 
 
 def _patches(inputs: Any, patch: int | None, tokens: float) -> float:
-    """Rows of the encoder: already patches (patch, value), or pictures (tile, channel, height, width) to be cut."""
+    """Rows of the encoder: already patches, (patch, value) or a list of those for each image, or pictures to be cut,
+    (tile, channel, height, width)."""
     pixels = inputs.get("pixel_values")
     if pixels is None:
         return tokens
-    if pixels.ndim == 2:
-        return pixels.shape[0]
+    if pixels.ndim <= 3:
+        return math.prod(pixels.shape[:-1])
     return pixels.numel() / pixels.shape[-3] / patch**2 if patch else tokens
 
 
 def _patch_size(config: Any) -> int | None:
-    found = getattr(getattr(config, "vision_config", None), "patch_size", None)
+    found = getattr(getattr(config, "vision_config", config), "patch_size", None)
     return int(found[0]) if isinstance(found, list | tuple) else found
 
 

@@ -26,7 +26,7 @@ class Outline:
     """(number of sites, features) of "encoder" (its blocks), "projector" and "llm", of "text" for a model without
     vision, of "encoder" for one without a language model."""
     encoder_final: int
-    """Features of `encoder.final`, what the projector reads; 0 without vision."""
+    """Features of `encoder.final`, what the projector reads; 0 without one."""
     parameters: Mapping[str, int]
     """Parameters that multiply every token of a stage ("encoder", "llm"): its blocks, without embeddings."""
     total_parameters: int
@@ -77,7 +77,7 @@ def _encoder_alone(source: str, model: Any, dtype: torch.dtype) -> Outline:
     if blocks is None:
         raise InputError(f"{source}: {type(model).__name__} has no list of blocks")
     stages = {"encoder": (len(blocks), _width(blocks))}
-    return Outline(type(model).__name__, stages, _width(blocks), {"encoder": _size(blocks)}, _size(model), dtype)
+    return Outline(type(model).__name__, stages, 0, {"encoder": _size(blocks)}, _size(model), dtype)
 
 
 def _longest(lists: Iterator[nn.ModuleList]) -> Any:

@@ -12,6 +12,10 @@ import torch
 import transformers
 
 from commandline import InputError
+from extract import Store, plan, run
+from extract.config import ExtractConfig
+from extract.decoding import decode
+from extract.settings import read_images
 from hooks import Loaded, capture, edit, find_sites, load, text_sites
 from hooks.encoding import encode
 from hooks.inputs import collate
@@ -179,6 +183,22 @@ def test_outline_foretells_the_sites(encoder: Loaded) -> None:
 def test_no_text_is_read_with_an_encoder(encoder: Loaded) -> None:
     with pytest.raises(InputError, match="has no language model to read text with"):
         text_sites(encoder)
+
+
+def test_extraction(encoder: Loaded, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """End to end: what `make extract` leaves is what `capture` reads of each image alone."""
+    config = ExtractConfig(
+        model=encoder.source, dataset=str(world), limit=6, batch_size=4, store=str(tmp_path / "s.zarr"), device="cpu"
+    )
+    plan.run(config)
+    assert "3 encoder)" in capsys.readouterr().out
+    run.run(config)
+    store, images = Store.open(tmp_path / "s.zarr"), read_images(config)
+    assert list(store.sites)[:3] == ["encoder.1", "encoder.2", "encoder.3"]
+    for row in range(6):
+        inputs = encode(encoder.processor, decode(images.read(row)), PROMPT)
+        alone = capture(encoder.model, inputs, ["encoder.3"])["encoder.3"][0]
+        assert torch.allclose(torch.from_numpy(store.matrix("encoder.3")[row]), alone, rtol=1e-4, atol=1e-5)
 
 
 def test_a_model_whose_processor_is_missing_is_said(tmp_path: Path) -> None:
