@@ -15,6 +15,13 @@ from torch import Tensor
 from hooks.sites import Axis, Site
 
 Pool = Literal["mean", "last", "max", "cls", "tokens"]
+_AS_THEY_STAND: tuple[tuple[Axis, ...], ...] = (
+    ("sample", "token", "feature"),
+    ("unit", "row", "feature"),
+    ("unit", "row", "column", "feature"),
+    ("row", "feature"),
+)
+"""Axes whose flattening moves nothing, and so needs no pattern: nearly all, and this runs at every site."""
 _FEATURES: tuple[Axis, ...] = ("stream", "feature")
 
 
@@ -66,6 +73,8 @@ class Undivided(Exception):
 
 def flatten(site: Site, value: Tensor) -> Tensor:
     """A site's tensor as (row, feature): units and grids in their order, parallel streams among the features."""
+    if site.axes in _AS_THEY_STAND:
+        return value.flatten(0, -2)
     whole, flat = _patterns(site.axes)
     return rearrange(value, f"{whole} -> {flat}")
 
@@ -165,7 +174,7 @@ def pool_rows(rows: Tensor, lengths: Sequence[int], pool: Pool) -> Tensor | list
     if pool == "tokens":
         return [part.float() for part in rows.split(list(lengths))]
     if len(set(lengths)) == 1:
-        return _reduce(rearrange(rows, "(sample token) feature -> sample token feature", sample=len(lengths)), pool)
+        return _reduce(rows.unflatten(0, (len(lengths), lengths[0])), pool)
     return torch.cat([_reduce(part[None], pool) for part in rows.split(list(lengths))])
 
 
