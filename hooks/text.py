@@ -91,8 +91,13 @@ def text_sites(loaded: Loaded) -> SiteMap:
     """The `text.*` sites of a causal LM, or of a vision-language model's LLM. Raises InputError without either."""
     if loaded.kind == "vision":
         raise InputError(f"{loaded.source} encodes images and has no language model to read text with")
-    ids = torch.tensor([loaded.tokenizer(_DRY_RUN)["input_ids"]], device=loaded.device)
-    return find_sites(loaded.model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    return find_sites(loaded.model, text_sample(loaded))
+
+
+def text_sample(loaded: Loaded, texts: Sequence[str] = (_DRY_RUN,)) -> dict[str, Tensor]:
+    """The inputs of an ordinary sentence, or of these texts in one batch."""
+    prompts = [_tokenize(loaded.tokenizer, TextPrompt(text), "mean", False, None) for text in texts]
+    return next(_batches(prompts, "mean", len(prompts), loaded.device))[0]
 
 
 def _tokenize(tokenizer: Any, prompt: TextPrompt, pool: TextPool, chat: bool, system: str | None) -> TokenizedPrompt:
