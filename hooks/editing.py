@@ -24,6 +24,7 @@ from hooks.recording import at
 from hooks.rows import Ownership, Pool, Undivided, divide, flatten, pool_rows, sample_rows, unflatten
 from hooks.sites import Key, Site, SiteMap, select_names
 from hooks.tracing import TracedView, reading_order, traced_view
+from hooks.validating import check_inputs, refusals
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def edit(
 
     Raises:
         InputError: an unknown site, an edit that returns another shape, dtype or device or makes NaN or infinity of a
-            finite value, or rows that belong to no one sample. There is no result then, and the model is as it was.
+            finite value, inputs that the model does not take, or rows that belong to no one sample. There is no result
+            then, and the model is as it was. What a function raises itself comes through.
     """
     if sites is None:
         sites = find_sites(model, inputs)
@@ -102,11 +104,24 @@ def edit(
     wanted = replace(sites, sites={name: site for name, site in sites.items() if name in functions or name in shown})
     weight = next(weight for weight in model.parameters() if weight.is_floating_point())
     inputs = to_device(inputs, weight.device, weight.dtype)
-    owner = ownership(model, inputs, wanted)
     try:
-        return _forward(model, inputs, wanted, owner, functions, shown, pool)
-    except Undivided:
-        return _forward(model, inputs, wanted, measured(model, inputs, wanted, owner), functions, shown, pool)
+        with refusals(model):
+            check_inputs(model, inputs, wanted)
+            owner = ownership(model, inputs, wanted)
+            try:
+                return _forward(model, inputs, wanted, owner, functions, shown, pool)
+            except Undivided:
+                return _forward(model, inputs, wanted, measured(model, inputs, wanted, owner), functions, shown, pool)
+    except _Raised as raised:
+        raise raised.error from None
+
+
+class _Raised(Exception):
+    """An edit's own function failed: its exception comes through as it is."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def _known(sites: SiteMap, name: str) -> str:
@@ -225,6 +240,8 @@ class _Change:
             new = self.function(rows, places)
         except InputError as error:
             raise InputError(f"the edit of {name}: {error}") from error
+        except Exception as error:
+            raise _Raised(error) from error
         if not isinstance(new, Tensor):
             raise InputError(f"the edit of {name} returns a {type(new).__name__}; return the rows as a tensor")
         if new.shape != shape:
