@@ -16,8 +16,10 @@ from transformers.modeling_outputs import BaseModelOutput
 from commandline import InputError
 from hooks import Loaded, Site, SiteMap, capture, edit, find_sites, load
 from hooks.editing import Places, put
+from hooks.edits import replace_with
 from hooks.inputs import collate, encode
 from hooks.recording import at
+from organisms.zoo import build_family
 from tests.hooks.conftest import PROMPT, picture
 
 
@@ -262,6 +264,42 @@ def test_sites_are_found_and_names_are_checked(loaded: Loaded, pair: dict) -> No
         edit(loaded.model, pair, {"llm.*": _turn})
     with pytest.raises(InputError, match=r"pool=cls .* projector"):
         edit(loaded.model, pair, {}, read=["projector"], pool="cls")
+
+
+@pytest.mark.parametrize("name", ["step3p7", "unlimited_ocr", "hunyuan_vl"])
+def test_modules_that_run_several_times(name: str) -> None:
+    """Once per image, or on a global and a local view: each run's rows in turn, by sample and place."""
+    model, inputs = build_family(name)
+    sites = find_sites(model, inputs)
+    last = "encoder.final"
+    assert sites[last].call is None
+    tokens = capture(model, inputs, sites, "tokens")
+    seen: list[tuple[Tensor, Places]] = []
+
+    def look(rows: Tensor, places: Places) -> Tensor:
+        seen.append((rows.clone(), places))
+        return rows
+
+    with torch.no_grad():
+        before = model(**inputs).logits
+    assert torch.equal(edit(model, inputs, {last: look}, sites, ()).logits, before)
+    assert len(seen) > 1
+    read = {
+        (sample, token): row
+        for rows, places in seen
+        for row, sample, token in zip(rows, places.sample.tolist(), places.token.tolist(), strict=True)
+    }
+    assert len(read) == sum(map(len, tokens[last]))
+    assert all(torch.equal(row, tokens[last][sample][token]) for (sample, token), row in read.items())
+
+    def first_only(rows: Tensor, places: Places) -> Tensor:
+        return torch.where((places.sample == 0)[:, None], _turn(rows), rows)
+
+    got = edit(model, inputs, {last: first_only}, sites, pool="tokens")
+    assert not torch.equal(got.activations["projector"][0], tokens["projector"][0])
+    assert torch.equal(got.activations["projector"][1], tokens["projector"][1])
+    assert torch.equal(got.activations[last][0], _turn(tokens[last][0]))
+    assert torch.equal(edit(model, inputs, {last: replace_with(tokens[last])}, sites, ()).logits, before)
 
 
 class _Overwriting(torch.nn.Module):
