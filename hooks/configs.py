@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 Kind = Literal["image-text", "text", "vision"]
-"""A vision-language model, a causal language model, or an encoder of images (alone, or beside one of text: CLIP)."""
+"""A vision-language model, a causal language model, or an encoder of images (alone, or beside one of text)."""
 
 
 def source_name(source: str | Path) -> str:
@@ -32,7 +32,7 @@ def load_config(source: str, *, revision: str | None = None, trust_remote_code: 
     # A hub id is `owner/name`; where `owner` is a folder here, a mistyped path is meant.
     deep = len(path.parts) > 2 or (len(path.parts) == 2 and path.parent.is_dir())
     if not path.exists() and (path.is_absolute() or source.startswith(".") or deep):
-        raise InputError(f"{source}: no such directory; give a model directory or a hub id such as Qwen/Qwen2.5-VL-7B")
+        raise InputError(f"{source}: no such directory; give a model directory or a hub id, owner/name")
     try:
         return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:

@@ -15,8 +15,8 @@ def encode(processor: Any, image: Image.Image, prompt: str, system: str | None =
     """One sample: through the model's own chat template with the image before the text, where there is one; as image
     and text for a model without; as pixels alone for one without text.
 
-    Everything the processor returns is passed on: leaving a part out (Qwen2.5-VL's `mm_token_type_ids`) changes a
-    model's positions without an error.
+    Everything the processor returns is passed on: leaving a part out (`mm_token_type_ids`) changes some models'
+    positions without an error.
 
     Args:
         image: RGB.

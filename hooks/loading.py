@@ -55,9 +55,9 @@ def load(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
 ) -> Loaded:
-    """Load a vision-language model, a causal LM, a dual encoder (CLIP, SigLIP) or an image encoder (ViT, DINOv2).
+    """Load a vision-language model, a causal LM, a pair of encoders of images and texts, or an image encoder.
 
-    `source` is a directory written by `save_pretrained` or a hub id; or an OpenCLIP checkpoint (BioCLIP):
+    `source` is a directory written by `save_pretrained` or a hub id; or an OpenCLIP checkpoint:
     `hf-hub:owner/name`, or a directory with open_clip_config.json, which need the extra `clip`.
 
     Args:

@@ -1,4 +1,4 @@
-"""OpenCLIP checkpoints (BioCLIP among them), through the open_clip library."""
+"""OpenCLIP checkpoints, through the open_clip library."""
 
 from __future__ import annotations
 

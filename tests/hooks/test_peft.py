@@ -14,7 +14,10 @@ from hooks.encoding import encode
 from hooks.inputs import collate
 from tests.hooks.conftest import PROMPT, picture
 
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`"),
+    pytest.mark.parametrize("loaded", ["qwen3_vl", "llava_onevision"], indirect=True),
+]
 PREFIX = "base_model.model."
 
 
