@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -135,11 +136,19 @@ def _changed(inputs: Mapping[str, Any], chosen: Tensor) -> dict[str, Any]:
     return {**inputs, name: torch.where(mask, other, value)}
 
 
+def _raised_in(error: BaseException) -> str:
+    """The file whose code raised it."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last.tb_frame.f_code.co_filename if last is not None else ""
+
+
 @contextmanager
 def refusals(model: nn.Module) -> Iterator[None]:
     """What a model's own forward finds wrong with its inputs, as an InputError in one sentence.
 
-    Running out of memory, and errors of a device, come through as they are.
+    Running out of memory, errors of a device and what goes wrong in this package come through as they are.
     """
     try:
         yield
@@ -151,7 +160,8 @@ def refusals(model: nn.Module) -> Iterator[None]:
             raise InputError(
                 f"{name} does not pass through all its sites on these inputs; find the sites on inputs of this kind"
             ) from error
-        if type(error) in (ValueError, RuntimeError, IndexError, TypeError, AssertionError):
+        ours = Path(_raised_in(error)).parent == Path(__file__).parent
+        if type(error) in (ValueError, RuntimeError, IndexError, TypeError, AssertionError) and not ours:
             raise InputError(
                 f"{name} does not take these inputs: {first_line(error)}; give it all that its processor returns"
             ) from error

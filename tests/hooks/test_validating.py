@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from commandline import InputError
-from hooks import Loaded, SiteMap, capture, edit, find_sites
+from hooks import Loaded, Site, SiteMap, capture, edit, find_sites
 from hooks.encoding import encode
 from hooks.inputs import collate
+from hooks.rows import unflatten
 from hooks.validating import check_inputs, refusals
 from tests.hooks.conftest import PROMPT, SIZES, picture
 
@@ -124,3 +125,8 @@ def test_what_goes_wrong_in_the_model_is_told_and_memory_is_not(loaded: Loaded) 
         raise torch.OutOfMemoryError("no memory")
     with pytest.raises(KeyboardInterrupt), refusals(loaded.model):
         raise KeyboardInterrupt
+    # A mistake of this package is not the inputs' fault.
+    site = Site("encoder.1", "encoder", 1, "", "output", (), 4, 0, axes=("unit", "row", "feature"))
+    with pytest.raises(ValueError, match="zip") as caught, refusals(loaded.model):
+        unflatten(site, torch.ones(6, 4), (6, 4))
+    assert not isinstance(caught.value, InputError)
