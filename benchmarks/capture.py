@@ -46,7 +46,8 @@ def run(config: CaptureBenchConfig) -> None:
     from PIL import Image
 
     from hooks import capture, find_sites, load
-    from hooks.inputs import collate, encode
+    from hooks.encoding import encode
+    from hooks.inputs import collate
     from organisms.architectures import build
 
     torch.set_num_threads(config.threads)

@@ -87,12 +87,13 @@ def _fused(evidence: Evidence, stack: Stack, axes: tuple[Axis, ...]) -> Llm | No
 
 
 def _entry(evidence: Evidence, first: Call, taken: Key, wanted: Rows) -> Place:
-    """The earliest module input that depends on both, as long as the LLM's sequence."""
+    """The earliest module input that depends on both, as long as the LLM's sequence; not of a module that asks no more
+    of it than its shape (positions, rotary angles), where a change would change nothing."""
     for call in evidence.calls:
         if call.entered >= first.entered:
             break
         for key, rows in call.inputs.items():
-            alike = len(rows.shape) == 3 and rows.shape[:2] == wanted.shape[:2]
+            alike = len(rows.shape) == 3 and rows.shape[:2] == wanted.shape[:2] and evidence.sees(call)
             if alike and all(evidence.moves(call, "inputs", runs, key) for runs in (evidence.pixels, evidence.text)):
                 return call, key
     return first, taken

@@ -1,49 +1,14 @@
-"""From an image and a prompt to what a model's forward takes, one sample at a time, and from samples to batches."""
+"""What a model's forward takes: samples put together, which inputs are pixels and text, the same with others."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from commandline import InputError
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-
-def encode(processor: Any, image: Image.Image, prompt: str, system: str | None = None) -> dict[str, Tensor]:
-    """One sample through the model's own chat template, the image before the text.
-
-    Everything the processor returns is passed on: leaving a part out (Qwen2.5-VL's `mm_token_type_ids`) changes a
-    model's positions without an error.
-
-    Args:
-        image: RGB.
-        system: a system turn; None for the template's own default.
-
-    Returns:
-        The forward's inputs, leading axis 1 (or the sample's patches or tiles, where the processor packs those).
-
-    Raises:
-        InputError: the processor refuses the image, or its template puts no image into the prompt.
-    """
-    content = [{"type": "image", "image": image}, {"type": "text", "text": prompt}]
-    turns = [{"role": "system", "content": [{"type": "text", "text": system}]}] if system is not None else []
-    turns.append({"role": "user", "content": content})
-    try:
-        text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        # Templates differ in whether they write the first token; a tokenizer that adds it would add a second one.
-        first = processor.tokenizer.bos_token
-        bare = not (first and text.startswith(first))
-        inputs = processor(text=[text], images=[image], return_tensors="pt", add_special_tokens=bare)
-    except (ValueError, TypeError, ZeroDivisionError, OSError, IndexError) as error:
-        raise InputError(
-            f"{type(processor).__name__} cannot take this image ({image.width} x {image.height} pixels): {error}"
-        ) from error
-    return dict(inputs)
 
 
 def signature(inputs: Mapping[str, Any]) -> Hashable:

@@ -169,10 +169,11 @@ def pool_rows(rows: Tensor, lengths: Sequence[int], pool: Pool) -> Tensor | list
     """One float32 row per sample, (sample, feature): the mean, elementwise maximum, last or first of its rows.
 
     "tokens" leaves them unpooled: a list of (token, feature). "last" and the order of "tokens" are the model's own
-    order of execution, which is not everywhere the raster's (Qwen2.5-VL's encoder works in windows).
+    order of execution, which is not everywhere the raster's (some encoders work in windows).
     """
     if pool == "tokens":
-        return [part.float() for part in rows.split(list(lengths))]
+        # Copies: the model may write into what it returned.
+        return [part.to(torch.float32, copy=True) for part in rows.split(list(lengths))]
     if len(set(lengths)) == 1:
         return _reduce(rows.unflatten(0, (len(lengths), lengths[0])), pool)
     return torch.cat([_reduce(part[None], pool) for part in rows.split(list(lengths))])

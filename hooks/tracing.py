@@ -18,6 +18,7 @@ from hooks.positions import ownership
 from hooks.recording import at
 from hooks.rows import Ownership, Pool, Undivided, pool_rows, sample_rows
 from hooks.sites import Site, SiteMap
+from hooks.validating import check_inputs, refusals
 
 _WRAPPER = "_taxoprobe_traced"
 
@@ -58,7 +59,14 @@ def capture(
             f"pool=cls reads a tower's class token, which {other[0]} has not; select encoder.* or use mean"
         )
     inputs = _moved_to(model, inputs)
-    owner = ownership(model, inputs, sites, alike)
+    if alike:
+        return _read(model, sites, inputs, ownership(model, inputs, sites, alike), pool)
+    with refusals(model):
+        check_inputs(model, inputs, sites)
+        return _read(model, sites, inputs, ownership(model, inputs, sites), pool)
+
+
+def _read(model: nn.Module, sites: SiteMap, inputs: dict[str, Any], owner: Ownership, pool: Pool) -> dict[str, Any]:
     try:
         return trace(model, sites, inputs, owner, pool)
     except Undivided:
@@ -156,7 +164,9 @@ def traced_view(model: nn.Module) -> TracedView:
 
         root = NNsight(model)
         envoys = {envoy.path.removeprefix("model").lstrip("."): envoy for envoy in root.modules()}
-        cached = "use_cache" in inspect.signature(type(model).forward).parameters
+        # An adapter's wrapper takes anything and hands it on to the model it wraps.
+        inner = getattr(model, "get_base_model", lambda: model)()
+        cached = "use_cache" in inspect.signature(type(inner).forward).parameters
         view = TracedView(root, envoys, {"use_cache": False} if cached else {})
         # Past nn.Module's own bookkeeping: the view is no submodule and has no place in the state dict.
         model.__dict__[_WRAPPER] = view

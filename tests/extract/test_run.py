@@ -17,7 +17,7 @@ from extract import Store
 from extract.__main__ import COMMANDS
 from extract.resume import record_batch_size
 from hooks import load
-from hooks.inputs import encode
+from hooks.encoding import encode
 from taxonomy import load_images
 
 PROMPT = "Describe this image."

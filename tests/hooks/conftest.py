@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hooks import Loaded, load
-from hooks.inputs import encode
+from hooks.encoding import encode
 from organisms.architectures import ARCHITECTURES
 
 PROMPT = "Describe this image."

@@ -11,7 +11,7 @@ from torch import nn
 
 from commandline import InputError
 from hooks import Loaded, capture, find_sites, load, text_sites
-from hooks.inputs import encode
+from hooks.encoding import encode
 from tests.hooks.conftest import PROMPT, picture
 
 BLOCKS = {

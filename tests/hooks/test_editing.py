@@ -17,7 +17,8 @@ from commandline import InputError
 from hooks import Loaded, Site, SiteMap, capture, edit, find_sites, load
 from hooks.editing import Places, put
 from hooks.edits import replace_with
-from hooks.inputs import collate, encode
+from hooks.encoding import encode
+from hooks.inputs import collate
 from hooks.recording import at
 from organisms.zoo import build_family
 from tests.hooks.conftest import PROMPT, picture

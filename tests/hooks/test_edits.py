@@ -15,7 +15,8 @@ from commandline import InputError
 from hooks import Loaded, capture, edit, find_sites
 from hooks.editing import Places
 from hooks.edits import add, project_out, replace_with, swap
-from hooks.inputs import collate, encode
+from hooks.encoding import encode
+from hooks.inputs import collate
 from tests.hooks.conftest import PROMPT, picture
 
 

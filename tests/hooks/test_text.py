@@ -10,7 +10,7 @@ import torch
 
 from commandline import InputError
 from hooks import Loaded, TextPrompt, capture, capture_text, load, text_sites
-from hooks.inputs import encode
+from hooks.encoding import encode
 from tests.hooks.conftest import PROMPT, picture
 
 PROMPTS = (

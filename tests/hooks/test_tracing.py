@@ -9,7 +9,8 @@ import torch
 
 from commandline import InputError
 from hooks import Loaded, capture, find_sites, load
-from hooks.inputs import collate, encode, signature
+from hooks.encoding import encode
+from hooks.inputs import collate, signature
 from tests.hooks.conftest import PROMPT, SIZES, picture
 
 

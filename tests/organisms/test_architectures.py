@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 
 from commandline import InputError
 from hooks import load
-from hooks.inputs import encode
+from hooks.encoding import encode
 from organisms.architectures import ARCHITECTURES, build
 
 FILES = {

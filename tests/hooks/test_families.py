@@ -1,0 +1,65 @@
+"""Discovery and capture on every family of the zoo, against transformers' own account of each model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from hooks import capture, find_sites
+from hooks.inputs import pixel_names
+from organisms.zoo import FAMILIES, build_family
+
+FAST = (
+    "llava_left_padded",
+    "llava_next",
+    "qwen2_5_vl_ragged",
+    "qwen3_vl",
+    "gemma3n",
+    "gemma4",
+    "glm5_next",
+    "blip2_t5",
+    "chameleon",
+    "granite4_vision",
+    "mllama",
+    "udop",
+    "unlimited_ocr",
+    "siglip2",
+    "fast_vlm",
+)
+"""The families that differ most; the others are checked by the whole run."""
+WITHOUT_LIST = {"gemma4_unified", "fuyu", "udop", "layoutlmv3", "neomme"}
+"""Encoder-free families, or with a vision side of single modules."""
+
+
+def some(kinds: tuple[str, ...]) -> list[Any]:
+    names = [name for name, family in FAMILIES.items() if family.kind in kinds]
+    return [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+def other_image_of_the_second(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The batch with other pixels at the very end of what shows whole images: they belong to the second sample."""
+    draw, changed = torch.Generator().manual_seed(8), dict(inputs)
+    for name in pixel_names(inputs):
+        if name != "pixel_values_local":  # crops, of the first sample alone
+            changed[name] = inputs[name].clone()
+            last = changed[name].select(0 if len(changed[name]) > 1 else -1, -1)
+            last *= torch.rand(last.shape, generator=draw)
+    return changed
+
+
+@pytest.mark.parametrize("name", some(("vlm", "dual", "vision", "other")))
+def test_each_samples_rows_are_of_its_own_image(name: str) -> None:
+    """Whatever the packing, and however many rows each sample has: at every site the second image moves the second
+    sample's rows and leaves the first one's as they were."""
+    model, inputs = build_family(name)
+    sites = find_sites(model, inputs)
+    before = capture(model, inputs, sites, "tokens")
+    after = capture(model, other_image_of_the_second(inputs), sites, "tokens")
+    assert len(sites)
+    for site in sites:
+        first, second = zip(before[site], after[site], strict=True)
+        assert [rows.shape for rows in before[site]] == [rows.shape for rows in after[site]], site
+        assert torch.allclose(*first, atol=1e-5), site
+        assert not torch.equal(*second), site
