@@ -33,10 +33,10 @@ ifneq ($(filter extract,$(MAKECMDGOALS)),)
 $(if $(and $(MODEL),$(DATASET)),,$(error name a model and a dataset: make extract MODEL=Qwen/Qwen2.5-VL-3B-Instruct DATASET=cub200))
 endif
 
-.PHONY: help setup demo extract probe report test test-fast lint format bench clean
+.PHONY: help setup demo extract probe report test test-fast lint format architectures bench clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  MODEL     a hub id or a directory          DATASET  a preset (cub200, ...), folder, manifest or hub id"
 	@echo "  TAXONOMY  a file or folder tree            LEVELS   level columns of a manifest, coarse to fine: order,family"
@@ -88,6 +88,9 @@ lint: $(INSTALLED) ## style and types
 format: $(INSTALLED) ## put the code into shape
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
+
+architectures: $(INSTALLED) ## find and certify the sites of every family of models, and write docs/architectures.md
+	@$(PY) -m organisms architectures $(ARGS)
 
 bench: $(INSTALLED) ## measure extraction, reading and writing against their bars
 	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done

@@ -4,8 +4,9 @@ import sys
 
 from commandline import Command, main
 from organisms.demo import DemoConfig, demo
+from organisms.matrix import MatrixConfig, write
 
-COMMANDS = {"demo": Command(DemoConfig, demo)}
+COMMANDS = {"demo": Command(DemoConfig, demo), "architectures": Command(MatrixConfig, write)}
 
 if __name__ == "__main__":
     sys.exit(main("python -m organisms", COMMANDS, "demo"))

@@ -63,3 +63,28 @@ def test_each_samples_rows_are_of_its_own_image(name: str) -> None:
         assert [rows.shape for rows in before[site]] == [rows.shape for rows in after[site]], site
         assert torch.allclose(*first, atol=1e-5), site
         assert not torch.equal(*second), site
+
+
+def layers(config: Any, *names: str) -> int | None:
+    return next((value for name in names if isinstance(value := getattr(config, name, None), int)), None)
+
+
+@pytest.mark.parametrize("name", some(("vlm", "text")))
+def test_as_many_blocks_as_the_configuration_has(name: str) -> None:
+    """The configuration is what discovery never reads."""
+    model, inputs = build_family(name)
+    sites = find_sites(model, inputs)
+    config: Any = model.config
+    if sites.fusion != "cross-attention":
+        found = [site.layer for site in sites.values() if site.stage in ("llm", "text") and site.layer is not None]
+        first = len([stage for stage in sites.missing if stage.startswith("llm.")])
+        text = config if name == "pi0" else config.get_text_config()
+        expected = layers(text.vlm_config.text_config if name == "pi0" else text, "num_hidden_layers")
+        assert found == list(range(first, (expected or 0) + 1))
+    tower = getattr(config, "vision_config", None)
+    blocks = layers(tower, "num_hidden_layers", "depth", "encoder_layers")
+    if blocks is not None and name not in WITHOUT_LIST:
+        total = blocks + (getattr(tower, "num_global_layers", 0) or 0)
+        assert [site for site in sites if site.startswith("encoder.")][:total] == [
+            f"encoder.{layer}" for layer in range(1, total + 1)
+        ]
