@@ -1,4 +1,4 @@
-"""A model's insides: load it, find its sites, read or edit them in one traced forward."""
+"""A model's insides: load it, find its sites, certify them, read or edit them in one traced forward."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hooks.certificate import Certificate
+    from hooks.certifying import certify
     from hooks.discovery import find_sites
     from hooks.editing import Edited, Places, edit
     from hooks.loading import Loaded, load
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from hooks.tracing import capture
 
 __all__ = [
+    "Certificate",
     "Edited",
     "Loaded",
     "Places",
@@ -22,6 +25,7 @@ __all__ = [
     "TextPrompt",
     "capture",
     "capture_text",
+    "certify",
     "edit",
     "find_sites",
     "load",
@@ -29,6 +33,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Certificate": "certificate",
     "Edited": "editing",
     "Loaded": "loading",
     "Places": "editing",
@@ -37,6 +42,7 @@ _HOME = {
     "TextPrompt": "text",
     "capture": "tracing",
     "capture_text": "text",
+    "certify": "certifying",
     "edit": "editing",
     "find_sites": "discovery",
     "load": "loading",

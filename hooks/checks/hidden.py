@@ -1,0 +1,291 @@
+"""Is `llm.k` what the model itself returns as its k-th hidden states, and `encoder.k` likewise?
+
+transformers' numbering: entry 0 is what enters the first block, entry k what block k hands on; of most models the last
+entry is the final norm's output and not the last block's. A model that adds rows between two blocks (DeepStack) returns
+what is before the addition: there `llm.k` is the entry and the rows added to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hooks.certificate import Check
+from hooks.checks.case import Case, apart, check, duplicate, run, small, stacked
+from hooks.checks.entry import Pairing
+from hooks.recording import at, tensors
+
+NAME = "hidden states"
+States = list[Tensor]
+
+
+def hidden_states(case: Case, paired: Pairing | None) -> list[Check]:
+    """`paired`: which captured rows stand where in the sequence; None where the image has no rows there."""
+    asked = [site for site in case.sites.values() if site.stage in ("encoder", "llm", "text")]
+    if not asked:
+        return []
+    try:
+        offered = _states(case)
+    except Exception as error:  # asked for hidden states, some models raise
+        offered = {}
+        reason = f"the model cannot return hidden states ({type(error).__name__})"
+    else:
+        reason = "the model returns no hidden states"
+    found: list[Check] = []
+    for stage in dict.fromkeys(site.stage for site in asked):
+        names = [site.name for site in asked if site.stage == stage]
+        if stage == "encoder":
+            found += _encoder(case, names, list(offered.values()), f"{reason} of its vision side")
+        elif stage == "llm" and paired is None:
+            found += [
+                check(NAME, name, "n/a", reason="it is not known which positions are the image's") for name in names
+            ]
+        else:
+            found += _language(case, stage, names, list(offered.values()), paired, reason)
+    return found
+
+
+def _language(
+    case: Case, stage: str, names: Sequence[str], offered: Sequence[States], paired: Pairing | None, missing: str
+) -> list[Check]:
+    """The best of the model's lists of hidden states against the sites of a stage."""
+    best: list[Check] = [check(NAME, name, "n/a", reason=missing) for name in names]
+    for states in offered:
+        if max((case.sites[name].layer or 0) for name in names) > len(states) - 1:
+            continue
+        try:
+            compared = [_compare(case, stage, name, states, paired) for name in names]
+            if (
+                stage == "text"
+                and any(c.status == "fail" for c in compared)
+                and (whole := _with_embeddings(case, states))
+            ):
+                compared = [_compare(case, stage, name, whole, paired) for name in names]
+        except ValueError:  # states of another sequence: no (sample, token) axes as here
+            continue
+        if _passed(compared) >= max(_passed(best), 1) or all(c.status == "n/a" for c in best):
+            best = compared
+    return best
+
+
+def _with_embeddings(case: Case, states: States) -> States | None:
+    """Hidden states that begin behind the first block (Mamba's do), with the embeddings before them."""
+    module = getattr(case.model, "get_input_embeddings", lambda: None)()
+    name = next((name for name, own in case.model.named_modules() if own is module), None)
+    made = _outputs(case, name) if name else []
+    if not made or made[0].shape != states[0].shape or torch.equal(made[0], states[0]):
+        return None
+    return [made[0], *states]
+
+
+def _passed(checks: Sequence[Check]) -> int:
+    return sum(c.status == "pass" for c in checks)
+
+
+def _compare(case: Case, stage: str, name: str, states: States, paired: Pairing | None) -> Check:
+    last, layer = len(states) - 1, case.sites[name].layer
+    index = last if layer is None else layer
+    distance = _distance(case, name, states[index], paired)
+    if distance <= _close(case):
+        which = "the last of the hidden states" if layer is None else f"hidden_states[{index}]"
+        return check(NAME, name, True, distance, f"equal to {which}")
+    if layer == last and (normed := _through_norm(case, stage, name, states, paired)):
+        return normed
+    elsewhere = [k for k in range(last + 1) if k != index and _distance(case, name, states[k], paired) == 0.0]
+    if elsewhere:
+        return check(NAME, name, False, distance, f"it is hidden_states[{elsewhere[0]}], not {index}")
+    if paired and name in case.sites.added and (added := _addition(case, name, states[index], paired)):
+        return added
+    if index == last:
+        own, wanted = _rows(case, name, states[last], paired, 0)
+        if own.shape[-1] != wanted.shape[-1]:
+            return check(NAME, name, "n/a", reason="the last of the hidden states has another width than its rows")
+        if layer == last:
+            reason = "the model returns its last block's output only after the final norm, and other things between"
+            return check(NAME, name, "n/a", reason=reason)
+    if distance == float("inf"):
+        return check(NAME, name, False, None, f"other rows than hidden_states[{index}] has at its positions")
+    return check(NAME, name, False, distance, f"not hidden_states[{index}]: {distance:.1g} of its size away")
+
+
+def _close(case: Case) -> float:
+    return 1e-5 if case.slack < 0.01 else 0.02
+
+
+def _distance(case: Case, name: str, state: Tensor, paired: Pairing | None) -> float:
+    return max(apart(*_rows(case, name, state, paired, sample)) for sample in range(case.samples))
+
+
+def _rows(case: Case, name: str, state: Tensor, paired: Pairing | None, sample: int) -> tuple[Tensor, Tensor]:
+    if paired:
+        return paired.both(case.base, name, state, sample)
+    mask = case.inputs.get("attention_mask")
+    rows = state[sample]
+    seen = rows[mask[sample].bool().to(rows.device)] if isinstance(mask, Tensor) else rows
+    return case.base[name][sample], seen
+
+
+def _through_norm(case: Case, stage: str, name: str, states: States, paired: Pairing | None) -> Check | None:
+    """The last block's own output is in no list; what the final norm makes of it is."""
+    final = case.sites.get(f"{stage}.final")
+    if final is None:
+        return check(NAME, name, "n/a", reason="the model returns its last block's output only after the final norm")
+    norm = case.model.get_submodule(final.module)
+    distance = 0.0
+    for sample in range(case.samples):
+        rows, wanted = _rows(case, name, states[-1], paired, sample)
+        try:
+            with torch.no_grad():
+                made = norm(rows.to(case.dtype)[None])
+        except Exception:  # a norm that wants more than rows
+            return None
+        made = at(made, next(key for key, _ in tensors(made)))
+        distance = max(distance, apart(made[0], wanted))
+    if distance > _close(case):
+        return None
+    return check(NAME, name, True, distance, "after the final norm it is the last of the hidden states")
+
+
+def _addition(case: Case, name: str, state: Tensor, paired: Pairing) -> Check | None:
+    """What a site has beyond the hidden states is what the named module made of the image."""
+    made = _outputs(case, case.sites.added[name])
+    for sample in range(case.samples):
+        rows, before = paired.both(case.base, name, state, sample)
+        if rows.shape != before.shape:
+            return None
+        change = rows - before.float()
+        # Newline rows are parameters, and no module's.
+        moved = paired.entry.moving[sample][paired.entry.positions[sample]].to(change.device)
+        candidates = [value.flatten(0, -2).float() for value in made if value.shape[-1] == rows.shape[-1]]
+        if not candidates or not moved.any():
+            return None
+        made_rows = torch.cat(candidates).to(change.device)
+        distances = torch.cdist(change[moved], made_rows, compute_mode="donot_use_mm_for_euclid_dist")
+        nearest = distances.min(1).values
+        if float(nearest.max()) > max(1e-4, _close(case)) * float(rows.norm(dim=-1).mean()):
+            return None
+    module = case.sites.added[name]
+    return check(NAME, name, True, 0.0, f"hidden_states[{case.sites[name].layer}] and the rows of {module} added to it")
+
+
+def _outputs(case: Case, module: str) -> list[Tensor]:
+    made: list[Tensor] = []
+
+    def keep(_: nn.Module, args: Any, output: Any) -> None:
+        made.extend(value.detach().clone() for _, value in tensors(output) if value.ndim > 1)
+
+    handle = case.model.get_submodule(module).register_forward_hook(keep)
+    try:
+        run(case.model, case.inputs)
+    finally:
+        handle.remove()
+    return made
+
+
+def _encoder(case: Case, names: Sequence[str], offered: Sequence[States], missing: str) -> list[Check]:
+    """Vision hidden states have no common layout: the captured rows are looked for among each entry's rows."""
+    best = [check(NAME, name, "n/a", reason=missing) for name in names]
+    for states in offered:
+        if max((case.sites[name].layer or 0) for name in names) > len(states) - 1:
+            continue
+        compared = [_compare_encoder(case, name, states) for name in names]
+        if _passed(compared) > _passed(best) or all(c.reason == missing for c in best):
+            best = compared
+    return best
+
+
+def _compare_encoder(case: Case, name: str, states: States) -> Check:
+    index = case.sites[name].layer
+    if index is None:
+        return check(NAME, name, "n/a", reason="what the projector reads is no entry of its own in the hidden states")
+    hits = [k for k, state in enumerate(states) if _contains(state, stacked(case.base[name]))]
+    if index in hits:
+        return check(NAME, name, True, 0.0, f"its rows are those of the vision side's hidden_states[{index}]")
+    reason = f"the vision side's hidden_states[{index}] is something else (normalised, merged or in a grid)"
+    if hits and len(states) == _blocks(case, name) + 1:
+        return check(NAME, name, False, None, f"it is the vision side's hidden_states[{hits[0]}], not {index}")
+    return check(NAME, name, "n/a", reason="the vision side numbers its hidden states otherwise" if hits else reason)
+
+
+def _blocks(case: Case, name: str) -> int:
+    """How many blocks stand beside a site's in their list."""
+    above, _, own = case.sites[name].module.rpartition(".")
+    return len(list(case.model.get_submodule(above).children())) if own.isdigit() else 0
+
+
+def _contains(state: Tensor, rows: Tensor) -> bool:
+    """Whether all rows are rows of a tensor, whose features may stand last or second (channels first)."""
+    for axis in (-1, 1):
+        if state.ndim > 1 and state.shape[axis] == rows.shape[-1]:
+            own = {row.tobytes() for row in state.movedim(axis, -1).flatten(0, -2).float().cpu().numpy()}
+            if all(row.tobytes() in own for row in rows.float().cpu().numpy()):
+                return True
+    return False
+
+
+def _states(case: Case) -> dict[str, States]:
+    """Every list of hidden states the model returns, by its place in the output.
+
+    Asking for them can break a model for good (transformers hooks its blocks on the first call that asks, and hooks
+    some twice): a small model is copied for it, a large one is put back as it was.
+    """
+    model = duplicate(case.model) if small(case.model) else case.model
+    with restored(model):
+        output = run(model, case.inputs, output_hidden_states=True, return_dict=True)
+        found = dict(_lists(output))
+        if any(site.stage == "encoder" for site in case.sites.values()):
+            found |= _vision_lists(model, case.inputs)
+    return found
+
+
+def _vision_lists(model: Any, inputs: Mapping[str, Any]) -> dict[str, States]:
+    import inspect
+
+    for owner in (model, getattr(model, "model", None)):
+        method = getattr(owner, "get_image_features", None)
+        if method is None:
+            continue
+        names = inspect.signature(method).parameters
+        given = {name: value for name, value in inputs.items() if name in names}
+        try:
+            with torch.no_grad():
+                return {f"image.{name}": s for name, s in _lists(method(**given, output_hidden_states=True))}
+        except Exception:  # many do not know the argument
+            continue
+    return {}
+
+
+def _lists(value: Any, place: str = "") -> Iterator[tuple[str, States]]:
+    items = value.items() if isinstance(value, Mapping) else ()
+    for name, part in items:
+        if isinstance(part, (tuple, list)) and "hidden_states" in name and len(part) > 1:
+            if all(isinstance(state, Tensor) for state in part):
+                yield f"{place}{name}", list(part)
+        elif isinstance(part, Mapping):
+            yield from _lists(part, f"{place}{name}.")
+
+
+@contextmanager
+def restored(model: nn.Module) -> Iterator[None]:
+    """Afterwards every module has the attributes and hooks it had before."""
+    before = {
+        module: {name: value.copy() if isinstance(value, dict) else value for name, value in module.__dict__.items()}
+        for module in model.modules()
+    }
+    try:
+        yield
+    finally:
+        for module, attributes in before.items():
+            for name in module.__dict__.keys() - attributes.keys():
+                del module.__dict__[name]
+            for name, value in attributes.items():
+                now = module.__dict__.get(name)
+                if isinstance(value, dict) and isinstance(now, dict):
+                    now.clear()  # hooks may be held from elsewhere: the same dictionary stays
+                    now.update(value)
+                elif now is not value:
+                    module.__dict__[name] = value
