@@ -15,6 +15,7 @@ from torch import nn
 
 from commandline import InputError
 from hooks.certificate import MODEL, Certificate, Check, Noise, merged
+from hooks.checks.carries import carries_image
 from hooks.checks.case import Case, Read, apart, check, duplicate, small
 from hooks.checks.entry import Pairing, find_entry, pair
 from hooks.checks.hidden import hidden_states
@@ -169,6 +170,7 @@ def _of_images(case: Case, seed: int) -> tuple[list[Check], dict[str, Noise]]:
     projected = projected_rows(case, entry)
     checks += projected
     checks += image_features(case)
+    checks += carries_image(case)
     checks += image_reach(case, paired)
     if case.thorough:
         checks += raster_order(case, units, any(c.status == "pass" for c in projected), seed)

@@ -138,7 +138,7 @@ def _at_entry(model: nn.Module, inputs: Mapping[str, Any], site: Site | None) ->
 
 @contextmanager
 def replaced(model: nn.Module, site: Site, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """While it lasts, the tensor that enters (or leaves) a module at a site is another one, in every forward."""
+    """While it lasts, what stands at a site is another tensor, in every forward and every call that the site reads."""
     calls = [0]
 
     def begin(_: nn.Module, args: Any) -> None:
@@ -146,7 +146,7 @@ def replaced(model: nn.Module, site: Site, change: Callable[[Tensor], Tensor]) -
 
     def mine() -> bool:
         calls[0] += 1
-        return calls[0] - 1 == (site.call or 0)
+        return site.call in (None, calls[0] - 1)
 
     def enter(_: nn.Module, args: Any, kwargs: Any) -> Any:
         if not mine():

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from hooks.certificate import Check
-from hooks.checks.case import Case, apart, check, duplicate, run, small, stacked
+from hooks.checks.case import Case, apart, check, duplicate, run, small
 from hooks.checks.entry import Pairing
 from hooks.recording import at, tensors
 
@@ -104,7 +104,8 @@ def _compare(case: Case, stage: str, name: str, states: States, paired: Pairing 
         own, wanted = _rows(case, name, states[last], paired, 0)
         if own.shape[-1] != wanted.shape[-1]:
             return check(NAME, name, "n/a", reason="the last of the hidden states has another width than its rows")
-        if layer == last:
+        final = f"{stage}.final"
+        if layer == last and (final not in case.sites or _compare(case, stage, final, states, paired).status != "fail"):
             reason = "the model returns its last block's output only after the final norm, and other things between"
             return check(NAME, name, "n/a", reason=reason)
     if distance == float("inf"):
@@ -188,27 +189,27 @@ def _outputs(case: Case, module: str) -> list[Tensor]:
 
 def _encoder(case: Case, names: Sequence[str], offered: Sequence[States], missing: str) -> list[Check]:
     """Vision hidden states have no common layout: the captured rows are looked for among each entry's rows."""
-    best = [check(NAME, name, "n/a", reason=missing) for name in names]
+    compared = [[check(NAME, name, "n/a", reason=missing) for name in names]]
     for states in offered:
-        if max((case.sites[name].layer or 0) for name in names) > len(states) - 1:
-            continue
-        compared = [_compare_encoder(case, name, states) for name in names]
-        if _passed(compared) > _passed(best) or all(c.reason == missing for c in best):
-            best = compared
-    return best
+        if max((case.sites[name].layer or 0) for name in names) < len(states):
+            compared.append([_compare_encoder(case, name, states) for name in names])
+    # The list that says most: one of the language model's says nothing of any site here.
+    return max(compared, key=lambda checks: (_passed(checks), sum(c.status != "n/a" for c in checks)))
 
 
 def _compare_encoder(case: Case, name: str, states: States) -> Check:
     index = case.sites[name].layer
     if index is None:
         return check(NAME, name, "n/a", reason="what the projector reads is no entry of its own in the hidden states")
-    hits = [k for k, state in enumerate(states) if _contains(state, stacked(case.base[name]))]
-    if index in hits:
-        return check(NAME, name, True, 0.0, f"its rows are those of the vision side's hidden_states[{index}]")
+    found = {k: how for k, state in enumerate(states) if (how := _contains(state, case.base[name]))}
+    if index in found:
+        ordered = found[index] == "in order"
+        how = "" if ordered else ", in another order"
+        return check(NAME, name, ordered, None, f"its rows are those of the vision side's hidden_states[{index}]{how}")
+    if found and len(states) == _blocks(case, name) + 1:
+        return check(NAME, name, False, None, f"it is the vision side's hidden_states[{min(found)}], not {index}")
     reason = f"the vision side's hidden_states[{index}] is something else (normalised, merged or in a grid)"
-    if hits and len(states) == _blocks(case, name) + 1:
-        return check(NAME, name, False, None, f"it is the vision side's hidden_states[{hits[0]}], not {index}")
-    return check(NAME, name, "n/a", reason="the vision side numbers its hidden states otherwise" if hits else reason)
+    return check(NAME, name, "n/a", reason="the vision side numbers its hidden states otherwise" if found else reason)
 
 
 def _blocks(case: Case, name: str) -> int:
@@ -217,14 +218,25 @@ def _blocks(case: Case, name: str) -> int:
     return len(list(case.model.get_submodule(above).children())) if own.isdigit() else 0
 
 
-def _contains(state: Tensor, rows: Tensor) -> bool:
-    """Whether all rows are rows of a tensor, whose features may stand last or second (channels first)."""
+def _contains(state: Tensor, rows: Sequence[Tensor]) -> Literal["in order", "shuffled"] | None:
+    """Whether every sample's rows are rows of a tensor, whose features stand last or second (channels first), and in
+    its order. Rows that the tensor holds twice say nothing of the order."""
     for axis in (-1, 1):
-        if state.ndim > 1 and state.shape[axis] == rows.shape[-1]:
-            own = {row.tobytes() for row in state.movedim(axis, -1).flatten(0, -2).float().cpu().numpy()}
-            if all(row.tobytes() in own for row in rows.float().cpu().numpy()):
-                return True
-    return False
+        if state.ndim < 2 or state.shape[axis] != rows[0].shape[-1]:
+            continue
+        places: dict[bytes, int] = {}
+        own = state.movedim(axis, -1).flatten(0, -2)
+        for place, row in enumerate(_bytes(own)):
+            places[row] = -1 if row in places else place
+        found = [[places.get(row) for row in _bytes(part)] for part in rows]
+        if all(place is not None for part in found for place in part):
+            single = [[place for place in part if place is not None and place >= 0] for part in found]
+            return "in order" if all(part == sorted(part) for part in single) else "shuffled"
+    return None
+
+
+def _bytes(rows: Tensor) -> list[bytes]:
+    return [row.tobytes() for row in rows.float().cpu().numpy()]
 
 
 def _states(case: Case) -> dict[str, States]:
