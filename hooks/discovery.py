@@ -97,7 +97,8 @@ def _site(
     # A vision module that runs once per image or view is read every time it runs.
     calls = [other for other in evidence.calls if other.module == call.module and evidence.of_vision(other)]
     ranks = {len(rows.shape) for other in calls if (rows := getattr(other, side).get(key)) is not None}
-    which = None if "token" not in axes and len(calls) > 1 and len(ranks) == 1 else call.index
+    repeated = len(calls) > 1 or evidence.repeats_with_samples(call.module)
+    which = None if "token" not in axes and repeated and len(ranks) == 1 else call.index
     # An input stands whole once the module it enters begins, a moment before anything inside it does.
     order = call.entered if side == "inputs" else call.left
     reads = "input" if side == "inputs" else "output"

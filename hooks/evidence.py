@@ -50,6 +50,13 @@ class Evidence:
         keys = getattr(call, side) if key is None else (key,)
         return any(bool(self.moved(call, side, each, runs).any()) for each in keys)
 
+    def repeats_with_samples(self, module: str) -> bool:
+        """Whether a batch twice as long runs a module more often: once per image, say."""
+        if self.doubled is None:
+            return False
+        counts = [sum(call.module == module for call in run.calls) for run in (self.base, self.doubled)]
+        return counts[1] > counts[0]
+
     def sees(self, call: Call) -> bool:
         return self.moves(call, "outputs", self.pixels)
 
