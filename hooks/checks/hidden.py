@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from hooks.certificate import Check
 from hooks.checks.case import Case, apart, check, duplicate, run, small
 from hooks.checks.entry import Pairing
+from hooks.inputs import pixel_names
 from hooks.recording import at, tensors
 
 NAME = "hidden states"
@@ -204,12 +205,23 @@ def _compare_encoder(case: Case, name: str, states: States) -> Check:
     found = {k: how for k, state in enumerate(states) if (how := _contains(state, case.base[name]))}
     if index in found:
         ordered = found[index] == "in order"
+        left = states[index].numel() // case.sites[name].width - sum(len(rows) for rows in case.base[name])
+        if left > 0 and not _padded(case):
+            return check(
+                NAME, name, False, left, f"{left} rows of the vision side's hidden_states[{index}] are not read"
+            )
         how = "" if ordered else ", in another order"
         return check(NAME, name, ordered, None, f"its rows are those of the vision side's hidden_states[{index}]{how}")
     if found and len(states) == _blocks(case, name) + 1:
         return check(NAME, name, False, None, f"it is the vision side's hidden_states[{min(found)}], not {index}")
     reason = f"the vision side's hidden_states[{index}] is something else (normalised, merged or in a grid)"
     return check(NAME, name, "n/a", reason="the vision side numbers its hidden states otherwise" if found else reason)
+
+
+def _padded(case: Case) -> bool:
+    """Whether images, tiles or patches of zeros fill the pixel inputs up."""
+    values = [case.inputs[name] for name in pixel_names(case.inputs)]
+    return any(bool((~value.flatten(min(2, value.ndim - 1)).any(-1)).any()) for value in values)
 
 
 def _blocks(case: Case, name: str) -> int:
