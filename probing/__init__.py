@@ -1,4 +1,4 @@
-"""Linear probes over a store: what can be read off each site, level by level.
+"""Probes over a store: what can be read off each site, level by level.
 
     from probing import LinearProbe, fit_grid
 
@@ -9,11 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from probing.grid import Grid, fit_grid
+    from probing.lda import LDAProbe
+    from probing.mean_difference import MeanDifferenceProbe
+    from probing.mlp import MLPProbe
     from probing.probe import LinearProbe
+    from probing.ridge import RidgeProbe
 
-__all__ = ["Grid", "LinearProbe", "fit_grid"]
+__all__ = ["Grid", "LDAProbe", "LinearProbe", "MLPProbe", "MeanDifferenceProbe", "RidgeProbe", "fit_grid"]
 
-_HOMES = {"Grid": "probing.grid", "LinearProbe": "probing.probe", "fit_grid": "probing.grid"}
+_HOMES = {
+    "Grid": "probing.grid",
+    "LDAProbe": "probing.lda",
+    "LinearProbe": "probing.probe",
+    "MLPProbe": "probing.mlp",
+    "MeanDifferenceProbe": "probing.mean_difference",
+    "RidgeProbe": "probing.ridge",
+    "fit_grid": "probing.grid",
+}
 
 
 def __getattr__(name: str) -> Any:
