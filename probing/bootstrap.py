@@ -52,14 +52,23 @@ class LeafBootstrap:
         Where all leaves agree no draw can differ; for a share, Wilson's interval is then given, for as many trials as
         there are leaves. For a difference of shares pass `share=False`.
         """
-        sums, sizes = self._sums(values[:, None])
-        counted = sizes[:, 0] > 0
+        return self.intervals(values[:, None], share)[0]
+
+    def intervals(self, values: np.ndarray, share: bool = True) -> list[Interval]:
+        """`interval` of each column of `values` (sample, statistic), from one matmul."""
+        sums, sizes = self._sums(values)
+        with np.errstate(invalid="ignore"):
+            draws = (self.weights @ sums) / (self.weights @ sizes)
+        return [self._read(*column, share) for column in zip(sums.T, sizes.T, draws.T, strict=True)]
+
+    def _read(self, sums: np.ndarray, sizes: np.ndarray, draws: np.ndarray, share: bool) -> Interval:
+        counted = sizes > 0
         if not counted.any():
             return float("nan"), float("nan")
-        means = sums[counted, 0] / sizes[counted, 0]
+        means = sums[counted] / sizes[counted]
         if share and np.ptp(means) < 1e-12:
             return wilson(float(np.clip(means[0], 0, 1)), int(counted.sum()), CONFIDENCE)
-        return percentiles(self.means(values[:, None])[:, 0])
+        return percentiles(draws)
 
     def _sums(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Per leaf: the sums of the values that count, and how many do; float64 (leaf, statistic) each."""

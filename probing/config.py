@@ -38,6 +38,8 @@ class ProbeConfig(Config):
     """Fit again on train and validation together once the penalty is chosen."""
     shuffles: PositiveInt = 3
     """Probes fitted on shuffled labels, per level and site."""
+    controls: NonNegativeInt = 1
+    """Re-hung taxonomies, and control tasks, probed at every site; 0 leaves them out."""
     bootstrap: int = Field(default=2000, ge=100)
     """Draws of an interval."""
     seed: NonNegativeInt = 0
@@ -50,5 +52,7 @@ class ProbeConfig(Config):
     """auto (the first GPU, else the CPU), cpu, cuda, cuda:1."""
     allow_partial: bool = False
     """Probe a store whose extraction is not finished, with the rows it has."""
+    wide: bool = False
+    """Print every number of the tables, not only the essential ones; the Parquet files hold them either way."""
     out: str | None = None
     """Where the tables go; by default beside the store, <store>.probe (.probe-leaf with split leaf)."""

@@ -8,7 +8,9 @@ With the penalty fixed, the probe is refitted on train and validation together: 
 so the same penalty means the same there, and no published number is from four fifths of the training set.
 
 The shuffled-label null goes through the same refit at the same penalty. Whole paths are shuffled among the samples, so
-labels stay consistent across levels and HCA has its null too.
+labels stay consistent across levels and HCA has its null too. Re-hung trees and control tasks (`probing.controls`) are
+treated as the true labels are, with a penalty of their own: a control held to another problem's penalty would flatter.
+True labels and controls of all levels go down the penalties in one batch, and all refits are one batch.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ import numpy as np
 
 from commandline import InputError
 from probing.basis import SpectralBasis, spectral_basis
+from probing.controls import Labels, controls, shuffled_paths
 from probing.grid import Fit, Target, as_features, log_softmax, make_target, resolve_device, solve_at, solve_path
+from probing.information import losses
 from probing.plan import ABSENT, Plan
 from taxonomy.splits import TEST, TRAIN, VALIDATION
 
@@ -36,6 +40,7 @@ class Settings:
     select: Literal["log_loss", "accuracy"] = "log_loss"
     refit: bool = True
     shuffles: int = 3
+    controls: int = 1
     tol: float = 1e-4
     max_iter: int = 1000
     seed: int = 0
@@ -62,6 +67,25 @@ class LevelProbe:
     """int32 (test unit,): codes; -1 where the unit does not have the level."""
     log_loss: float
     """Mean over the test rows whose node was trained on."""
+    log_probabilities: np.ndarray
+    """float32 (test unit, class), natural logarithms; NaN where the unit does not have the level."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether the reported probe and those it was chosen from reached the tolerance."""
+        return self.fit.converged and self.path_converged
+
+
+@dataclass(frozen=True)
+class ControlProbes:
+    """The probes of a control's labels (`probing.controls`), by level."""
+
+    labels: Labels
+    levels: dict[str, LevelProbe]
+
+    @property
+    def converged(self) -> bool:
+        return all(probe.converged for probe in self.levels.values())
 
 
 @dataclass(frozen=True)
@@ -72,51 +96,97 @@ class SiteProbes:
     validation: np.ndarray
     """int32 (validation unit, scored level): what the probes say that were fitted on train alone, at the chosen
     penalties. Units are `Plan.units(VALIDATION)`; -1 where the unit does not have the level."""
-    leaf: np.ndarray | None
-    """int32 (test unit,): the leaf each unit is taken for; None where leaves cannot be predicted."""
-    leaf_converged: bool
-    """Whether the probe that names leaves had converged; True where no probe of its own was needed."""
+    leaf: LevelProbe | None
+    """The probe that names leaves: that of the finest level where its nodes are the leaves; None where leaves cannot be
+    predicted."""
     shuffled: np.ndarray
     """int32 (shuffle, test unit, scored level): what probes fitted on shuffled labels predict; -1 where the unit does
     not have the level."""
     shuffled_converged: bool
+    controls: tuple[ControlProbes, ...] = ()
+
+    def predicted_leaf(self, plan: Plan) -> np.ndarray | None:
+        """int32 (test unit,): the leaf each is taken for."""
+        if self.leaf is None:
+            return None
+        return leaf_of_class(plan, np.arange(len(plan.taxonomy)))[self.leaf.predicted].astype(np.int32)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Labels to fit: int (row,) codes, -1 = the row is no part of it."""
+
+    labels: Labels | None
+    """None: the true ones."""
+    level: str
+    codes: np.ndarray
 
 
 def probe_site(X: np.ndarray, plan: Plan, settings: Settings) -> SiteProbes:
     """Probe one site: float32 features (row, feature), rows as in `plan`. Raises InputError for NaN features."""
-    labels = {level: plan.labels(level) for level in plan.scored}
-    if plan.leaf_lookup and plan.leaf_level is None:
-        labels[LEAF] = plan.leaf[plan.unit]
     train, validation = plan.split == TRAIN, plan.split == VALIDATION
-    choices = _choose(X, labels, train, validation, settings)
     fitted = train | validation if settings.refit else train
-    targets = [make_target(level, codes[fitted], int(fitted.sum())) for level, codes in labels.items()]
-    nulls = _shuffled_targets(plan, fitted, settings)
+    problems = _problems(plan, fitted, settings)
+    choices = _choose(X, problems, train, validation, settings)
+    targets = [make_target(problem.level, problem.codes[fitted], int(fitted.sum())) for problem in problems]
+    chosen = {problem.level: choice for problem, choice in zip(problems, choices, strict=True) if not problem.labels}
+    nulls = [
+        make_target(level, plan.labels(level, path)[fitted], int(fitted.sum()))
+        for path in shuffled_paths(plan, fitted, settings.shuffles, settings.seed)
+        for level in plan.scored
+    ]
     fits = solve_at(
         _basis(X[fitted], settings),
         [*targets, *nulls],
-        [choices[target.name].penalty for target in [*targets, *nulls]],
+        [*(choice.penalty for choice in choices), *(chosen[target.name].penalty for target in nulls)],
         settings.tol,
         settings.max_iter,
-        [*(choices[target.name].start(target) for target in targets), *[None] * len(nulls)],
+        [*(choice.start(target) for choice, target in zip(choices, targets, strict=True)), *[None] * len(nulls)],
     )
-    levels = {
-        target.name: _read(X, plan, target, fit, labels[target.name], choices[target.name], validation)
-        for target, fit in zip(targets, fits, strict=False)
-    }
+    probes = [
+        _read(X, plan, problem, target, fit, choice)
+        for problem, target, fit, choice in zip(problems, targets, fits, choices, strict=False)
+    ]
+    true = {probe.level: probe for probe, problem in zip(probes, problems, strict=True) if not problem.labels}
     null_fits = fits[len(targets) :]
     shuffled = [
-        _predict(X, plan, target.classes, fit, labels[target.name])
+        _answers(X, plan, target.classes, fit, plan.labels(target.name))[0]
         for target, fit in zip(nulls, null_fits, strict=True)
     ]
     return SiteProbes(
-        {level: probe for level, probe in levels.items() if level != LEAF},
-        np.stack([choices[level].predict(X, plan, labels[level], VALIDATION) for level in plan.scored], 1),
-        _predicted_leaf(plan, levels),
-        LEAF not in levels or levels[LEAF].fit.converged,
+        {level: probe for level, probe in true.items() if level != LEAF},
+        np.stack(
+            [_answers(X, plan, *chosen[level].fitted, plan.labels(level), VALIDATION)[0] for level in plan.scored], 1
+        ),
+        true.get(plan.leaf_level or LEAF) if plan.leaf_lookup else None,
         np.array(shuffled).reshape(settings.shuffles, len(plan.scored), -1).transpose(0, 2, 1),
         all(fit.converged for fit in null_fits),
+        _controls(problems, probes),
     )
+
+
+def leaf_of_class(plan: Plan, classes: np.ndarray) -> np.ndarray:
+    """The leaf that each class (code) of the probe that names leaves stands for."""
+    if plan.leaf_level is None:
+        return classes
+    return np.argsort(plan.taxonomy.codes[:, plan.taxonomy.level_index(plan.leaf_level)])[classes]
+
+
+def _problems(plan: Plan, fitted: np.ndarray, settings: Settings) -> list[_Problem]:
+    problems = [_Problem(None, level, plan.labels(level)) for level in plan.scored]
+    if plan.leaf_lookup and plan.leaf_level is None:
+        problems.append(_Problem(None, LEAF, plan.leaf[plan.unit]))
+    for labels in controls(plan, fitted, settings.controls, settings.seed):
+        problems += [_Problem(labels, level, plan.labels(level, labels.path)) for level in labels.levels]
+    return problems
+
+
+def _controls(problems: list[_Problem], probes: list[LevelProbe]) -> tuple[ControlProbes, ...]:
+    found: dict[int, ControlProbes] = {}
+    for problem, probe in zip(problems, probes, strict=True):
+        if problem.labels:
+            found.setdefault(id(problem.labels), ControlProbes(problem.labels, {})).levels[problem.level] = probe
+    return tuple(found.values())
 
 
 @dataclass
@@ -134,34 +204,34 @@ class _Choice:
         """Where the refit may start: from this fit, if validation brought no new classes."""
         return self.fit if np.array_equal(self.classes, target.classes) else None
 
-    def predict(self, X: np.ndarray, plan: Plan, codes: np.ndarray, part: str) -> np.ndarray:
-        """What the best fit so far, on train alone, predicts; as `_predict`."""
+    @property
+    def fitted(self) -> tuple[np.ndarray, Fit]:
+        """Its classes, and the best fit so far, on train alone."""
         assert self.fit is not None
-        return _predict(X, plan, self.classes, self.fit, codes, part)
+        return self.classes, self.fit
 
 
 def _choose(
-    X: np.ndarray, labels: dict[str, np.ndarray], train: np.ndarray, validation: np.ndarray, settings: Settings
-) -> dict[str, _Choice]:
-    """The penalty of each level by validation, fitting on train."""
-    targets = [make_target(level, codes[train], int(train.sum())) for level, codes in labels.items()]
-    choices = {target.name: _Choice(target.classes, {}) for target in targets}
+    X: np.ndarray, problems: list[_Problem], train: np.ndarray, validation: np.ndarray, settings: Settings
+) -> list[_Choice]:
+    """The penalty of each problem by validation, fitting on train."""
+    targets = [make_target(problem.level, problem.codes[train], int(train.sum())) for problem in problems]
+    choices = [_Choice(target.classes, {}) for target in targets]
     held_out = X[validation]
     basis = _basis(X[train], settings)
-    path = solve_path(basis, targets, settings.penalties, settings.tol, settings.max_iter)
-    for penalty, index, fit in path:
-        target, choice = targets[index], choices[targets[index].name]
-        losses, right = _held_out(held_out, fit, target.classes, labels[target.name][validation])
-        choice.validation[penalty] = float(losses.mean()), float(right.mean())
+    for penalty, index, fit in solve_path(basis, targets, settings.penalties, settings.tol, settings.max_iter):
+        target, choice = targets[index], choices[index]
+        missed, right = _held_out(held_out, fit, target.classes, problems[index].codes[validation])
+        choice.validation[penalty] = float(missed.mean()), float(right.mean())
         choice.converged &= fit.converged
         score = -choice.validation[penalty][0] if settings.select == "log_loss" else choice.validation[penalty][1]
         if score > choice.score:
             choice.penalty, choice.score, choice.fit = penalty, score, fit
-    for level, choice in choices.items():
+    for problem, choice in zip(problems, choices, strict=True):
         if choice.fit is None:
             raise InputError(
-                f"no penalty for {level} can be chosen: its {settings.select} on validation is not finite at any; "
-                "features this large or this uneven cannot be fitted"
+                f"no penalty for {problem.level} can be chosen: its {settings.select} on validation is not finite at "
+                "any; features this large or this uneven cannot be fitted"
             )
     return choices
 
@@ -175,63 +245,43 @@ def _held_out(X: np.ndarray, fit: Fit, classes: np.ndarray, codes: np.ndarray) -
     return -scores[known, np.searchsorted(classes, codes[has][known])], right
 
 
-def _read(
-    X: np.ndarray,
-    plan: Plan,
-    target: Target,
-    fit: Fit,
-    codes: np.ndarray,
-    choice: _Choice,
-    validation: np.ndarray,
-) -> LevelProbe:
+def _read(X: np.ndarray, plan: Plan, problem: _Problem, target: Target, fit: Fit, choice: _Choice) -> LevelProbe:
     """What a refitted probe says about the test rows."""
-    test = plan.split == TEST
-    losses, _ = _held_out(X[test], fit, target.classes, codes[test])
+    predicted, scores = _answers(X, plan, target.classes, fit, problem.codes)
+    truth = np.full(len(plan.leaf), ABSENT)
+    rows = np.flatnonzero((plan.split == TEST) & (problem.codes >= 0))
+    truth[plan.unit[rows]] = problem.codes[rows]
+    counted = losses(scores, target.classes, truth[plan.test_units])
+    counted = counted[np.isfinite(counted)]
     return LevelProbe(
-        level=target.name,
+        level=problem.level,
         fit=fit,
         classes=target.classes,
         penalty=choice.penalty,
         validation=choice.validation,
         path_converged=choice.converged,
         n_train=int((target.labels >= 0).sum()),
-        n_validation=int((codes[validation] >= 0).sum()),
-        predicted=_predict(X, plan, target.classes, fit, codes),
-        log_loss=float(losses.mean()) if len(losses) else float("nan"),
+        n_validation=int((problem.codes[plan.split == VALIDATION] >= 0).sum()),
+        predicted=predicted,
+        log_loss=float(counted.mean()) if len(counted) else float("nan"),
+        log_probabilities=scores,
     )
 
 
-def _predict(
+def _answers(
     X: np.ndarray, plan: Plan, classes: np.ndarray, fit: Fit, codes: np.ndarray, part: str = TEST
-) -> np.ndarray:
-    """int32 (unit of the part,): predicted codes of the units that have the level, -1 for the others."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the units of a part of the split: predicted codes int32 (unit,), -1 where the unit does not have the level,
+    and log-probabilities float32 (unit, class), NaN there."""
     rows = np.flatnonzero((plan.split == part) & (codes >= 0))
-    predicted = np.full(len(plan.leaf), ABSENT, np.int32)
+    units = plan.units(part)
+    predicted = np.full(len(units), ABSENT, np.int32)
+    scores = np.full((len(units), len(classes)), np.nan, np.float32)
     if len(rows):
-        predicted[plan.unit[rows]] = classes[fit.logits(X[rows]).argmax(1)]
-    return predicted[plan.units(part)]
-
-
-def _shuffled_targets(plan: Plan, fitted: np.ndarray, settings: Settings) -> list[Target]:
-    """Targets with the paths of the fitted units shuffled among them: shuffle after shuffle, level after level."""
-    rng = np.random.default_rng([settings.seed, 1])
-    units = np.unique(plan.unit[fitted])
-    targets = []
-    for _ in range(settings.shuffles):
-        path = plan.path.copy()
-        path[units] = path[rng.permutation(units)]
-        targets += [make_target(level, plan.labels(level, path)[fitted], int(fitted.sum())) for level in plan.scored]
-    return targets
-
-
-def _predicted_leaf(plan: Plan, levels: dict[str, LevelProbe]) -> np.ndarray | None:
-    """int32 (test unit,): the leaf each is taken for."""
-    if not plan.leaf_lookup:
-        return None
-    if plan.leaf_level is None:
-        return levels[LEAF].predicted
-    leaf_of_code = np.argsort(plan.taxonomy.codes[:, plan.taxonomy.level_index(plan.leaf_level)])
-    return leaf_of_code[levels[plan.leaf_level].predicted].astype(np.int32)
+        place = np.searchsorted(units, plan.unit[rows])
+        scores[place] = log_softmax(fit.logits(X[rows]))
+        predicted[place] = classes[scores[place].argmax(1)]
+    return predicted, scores
 
 
 def _basis(X: np.ndarray, settings: Settings) -> SpectralBasis:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from commandline import InputError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 KIND = "probe"
 SUMMARY = "summary.json"
 TABLES = ("probes", "hca", "predictions")

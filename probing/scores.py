@@ -1,20 +1,29 @@
-"""What the probes of a site add up to, with intervals and nulls: one record per level, and one for the site."""
+"""What the probes of a site add up to, with intervals and nulls: one record per level, and one for the site.
+
+docs/results.md says what every key means.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from probing import calibration, decoding
 from probing.bootstrap import LeafBootstrap, macro_interval, percentiles
+from probing.controls import CONTROL, REHUNG, tested
+from probing.decoding import LevelScores
+from probing.information import losses, prior_losses, top_k
+from probing.nulls import null_draws
 from probing.plan import Plan
-from probing.protocol import LevelProbe, SiteProbes
-from taxonomy.metrics import path_scores
+from probing.protocol import ControlProbes, LevelProbe, SiteProbes, leaf_of_class
+from probing.shares import class_shares, frechet_bounds, hca, independent_product
+from taxonomy.metrics import Interval, path_scores
 from taxonomy.splits import TEST, TRAIN, VALIDATION
 
-NULL_DRAWS = 1000
-"""Re-orderings of the test paths, over all shuffles, that a null's predictions are read against."""
+TOP = 5
 
 Record = dict[str, Any]
 
@@ -28,15 +37,18 @@ class Scorer:
         self.truth = plan.scored_path[units]
         self.leaf = plan.leaf[units]
         self.validation = plan.scored_path[plan.units(VALIDATION)]
+        self.codes = plan.taxonomy.codes[:, [plan.taxonomy.level_index(level) for level in plan.scored]]
         self.bootstrap = LeafBootstrap.of(self.leaf, draws, seed)
-        fitted = plan.split != TEST if refit else plan.split == TRAIN
-        paths = plan.scored_path[np.unique(plan.unit[fitted])]
-        self.fitted = paths[(paths >= 0).any(1)]
+        self.fitted = np.unique(plan.unit[plan.split != TEST if refit else plan.split == TRAIN])
         self.draws, self.seed = draws, seed
 
-    def score(self, probes: SiteProbes) -> tuple[list[Record], Record]:
+    def nulls(self, probes: SiteProbes) -> np.ndarray:
+        """(draw, 2 * level + 1): see `probing.nulls.null_draws`."""
+        return null_draws(probes.shuffled, self.truth, self.seed)
+
+    def score(self, probes: SiteProbes, nulls: np.ndarray | None = None) -> tuple[list[Record], Record]:
         """A record per level (an unscored one has its reason and no numbers), and the record of the site."""
-        nulls = self._nulls(probes.shuffled)
+        nulls = self.nulls(probes) if nulls is None else nulls
         scored = self.plan.scored
         records = []
         for level in self.plan.levels:
@@ -47,6 +59,7 @@ class Scorer:
                 record |= _spread("shuffled", nulls[:, column])
                 record |= _spread("shuffled_macro", nulls[:, len(scored) + column])
                 record["shuffled_converged"] = probes.shuffled_converged
+                record |= self._controls(probes, column)
             records.append(record)
         return records, self._site(probes) | _spread("shuffled", nulls[:, -1])
 
@@ -54,19 +67,25 @@ class Scorer:
         truth = self.truth[:, column]
         has = truth >= 0
         right = probe.predicted == truth
-        low, high = self.bootstrap.interval(np.where(has, right, np.nan))
         shares = class_shares(right, truth)
         macro_low, macro_high = macro_interval(right, truth, self.leaf, self.draws, self.seed)
-        majority = np.bincount(self.fitted[self.fitted[:, column] >= 0, column]).argmax()
+        fitted = self.plan.scored_path[self.fitted, column]
+        majority = np.bincount(fitted[fitted >= 0]).argmax()
+        confidence = np.exp(probe.log_probabilities[has].max(1).astype(float))
+        top = top_k(probe.log_probabilities, probe.classes, truth, TOP) if len(probe.classes) > TOP else right
+        gain, prior = self._bits(probe, fitted, truth)
         return {
-            "accuracy": float(right[has].mean()),
-            "accuracy_low": low,
-            "accuracy_high": high,
+            **self._shares(accuracy=np.where(has, right, np.nan)),
             "macro_accuracy": float(shares.mean()),
             "macro_low": macro_low,
             "macro_high": macro_high,
+            **(self._shares(top5=np.where(has, top, np.nan)) if len(probe.classes) > TOP else _nothing("top5")),
             "majority": float((truth[has] == majority).mean()),
             "log_loss": probe.log_loss,
+            "prior_log_loss": _mean(prior),
+            **self._values(usable_bits=gain),
+            "ece": calibration.expected_calibration_error(confidence, right[has]),
+            "ks_error": calibration.kolmogorov_smirnov(confidence, right[has]),
             "n_train": probe.n_train,
             "n_validation": probe.n_validation,
             "n_test": int(has.sum()),
@@ -86,111 +105,150 @@ class Scorer:
             "path_converged": probe.path_converged,
         }
 
+    def _bits(self, probe: LevelProbe, fitted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Usable bits of each test unit, and the prior's loss in nats; NaN where the unit does not count."""
+        prior = prior_losses(fitted, probe.classes, truth)
+        return (prior - losses(probe.log_probabilities, probe.classes, truth)) / math.log(2), prior
+
+    def _controls(self, probes: SiteProbes, column: int) -> Record:
+        """What re-hung trees and control tasks reach at a level, in accuracy and bits, and what the true labels have
+        beyond them."""
+        level = self.plan.scored[column]
+        truth = self.truth[:, column]
+        right = np.where(truth >= 0, probes.levels[level].predicted == truth, np.nan)
+        record: Record = {}
+        for kind, beyond in ((REHUNG, "above_rehung"), (CONTROL, "selectivity")):
+            members = [found for found in probes.controls if found.labels.kind == kind and level in found.levels]
+            if not members:
+                record |= _nothing(kind) | _nothing(f"{kind}_bits") | _nothing(beyond)
+                continue
+            hits = np.mean([self._hits(found, probes)[:, column] for found in members], axis=0)
+            bits = [
+                self._bits(
+                    found.levels[level],
+                    found.labels.path[self.fitted, self.plan.levels.index(level)],
+                    tested(self.plan, found.labels)[:, column],
+                )[0]
+                for found in members
+            ]
+            record |= self._shares(**{kind: hits}) | self._values(**{f"{kind}_bits": np.mean(bits, axis=0)})
+            record |= self._values(**{beyond: right - hits})
+        record["controls_converged"] = all(
+            found.levels[level].converged for found in probes.controls if level in found.levels
+        )
+        return record
+
+    def _hits(self, found: ControlProbes, probes: SiteProbes) -> np.ndarray:
+        """1 where a control's probe is right about its own labels, float (test unit, scored level); NaN where a unit
+        does not have a level, or the level has no probe."""
+        given = tested(self.plan, found.labels)
+        hits = np.full(given.shape, np.nan)
+        for column, level in enumerate(self.plan.scored):
+            has = given[:, column] >= 0
+            if level in found.levels:
+                hits[has, column] = (found.levels[level].predicted == given[:, column])[has]
+            elif level in found.labels.same:
+                hits[has, column] = (probes.levels[level].predicted == self.truth[:, column])[has]
+        return hits
+
     def _site(self, probes: SiteProbes) -> Record:
         predicted = np.column_stack([probes.levels[level].predicted for level in self.plan.scored])
         counted = np.any(self.truth >= 0, axis=1)
         truth = self.truth[counted]
         present, right = truth >= 0, predicted[counted] == truth
         scores = path_scores(predicted[counted], truth)
-        low, high = self._interval(scores.per_sample["hca"], counted)
         bounds = frechet_bounds(right, present)
-        paths, times = np.unique(self.fitted, axis=0, return_counts=True)
+        paths, times = np.unique(self._fitted_paths(), axis=0, return_counts=True)
+        readings = self.readings(probes)
+        whole = {name: self._whole(found) for name, found in readings.items()}
+        true_paths = self._whole(predicted)
         return {
             "levels": ",".join(self.plan.scored),
             "n_test": scores.n,
             "leaves_test": len(np.unique(self.leaf[counted])),
             "n_validation": int(np.any(self.validation >= 0, axis=1).sum()),
-            "validation_hca": _hca(probes.validation == self.validation, self.validation),
-            "hca": scores.hca,
-            "hca_low": low,
-            "hca_high": high,
+            "validation_hca": hca(probes.validation == self.validation, self.validation),
+            **self._shares(hca=true_paths),
             "product": independent_product(right, present),
             "frechet_low": bounds[0],
             "frechet_high": bounds[1],
-            **self._leaf_lookup(probes.leaf, counted),
-            "majority_path": _hca(paths[times.argmax()] == truth, truth),
+            **self._shares(**whole),
+            **({} if "leaf_lookup" in whole else _nothing("leaf_lookup")),
+            "majority_path": hca(paths[times.argmax()] == truth, truth),
+            **self._rehung(probes, true_paths),
             "por": scores.por,
             "spor_prefix": scores.spor_prefix,
             "tor": scores.tor,
-            "converged": probes.leaf_converged and all(probe.fit.converged for probe in probes.levels.values()),
+            "converged": all(
+                probe.fit.converged for probe in [*probes.levels.values(), *([probes.leaf] if probes.leaf else [])]
+            ),
+            "path_converged": all(probe.path_converged for probe in probes.levels.values()),
+            "controls_converged": all(found.converged for found in probes.controls),
+            "shuffled_converged": probes.shuffled_converged,
         }
 
-    def _leaf_lookup(self, leaf: np.ndarray | None, counted: np.ndarray) -> Record:
-        """HCA when each unit's leaf is predicted and its path looked up."""
-        if leaf is None:
-            return {"leaf_lookup": math.nan, "leaf_lookup_low": math.nan, "leaf_lookup_high": math.nan}
-        columns = [self.plan.taxonomy.level_index(level) for level in self.plan.scored]
-        truth = self.truth[counted]
-        right = ((self.plan.taxonomy.codes[leaf[counted]][:, columns] == truth) | (truth < 0)).all(1)
-        low, high = self._interval(right.astype(float), counted)
-        return {"leaf_lookup": float(right.mean()), "leaf_lookup_low": low, "leaf_lookup_high": high}
+    def readings(self, probes: SiteProbes, options: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Paths of the test units by each reading but the independent one (`probing.decoding`), int (test unit, scored
+        level); of the units with a level, -1 where they lack one. `leaf_lookup` is left out where it cannot be."""
+        scores = level_scores(probes, self.plan.scored)
+        found = {
+            "top_down": decoding.top_down(scores, self.codes, self.truth, options),
+            "joint": decoding.joint(scores, self.codes, self.truth, options),
+        }
+        if probes.leaf is not None:
+            leaves = leaf_of_class(self.plan, probes.leaf.classes)
+            values = probes.leaf.log_probabilities
+            found["leaf_lookup"] = decoding.leaf_lookup(leaves, values, self.codes, self.truth, options)
+        return found
 
-    def _interval(self, values: np.ndarray, counted: np.ndarray) -> tuple[float, float]:
-        every = np.full(len(counted), np.nan)
-        every[counted] = values
-        return self.bootstrap.interval(every)
+    def _fitted_paths(self) -> np.ndarray:
+        paths = self.plan.scored_path[self.fitted]
+        return paths[(paths >= 0).any(1)]
 
-    def _nulls(self, shuffled: np.ndarray) -> np.ndarray:
-        """(draw, 2 * level + 1): accuracies, macro accuracies and HCA of the null's predictions by chance alone.
+    def _whole(self, predicted: np.ndarray) -> np.ndarray:
+        """1 where a test unit's path is right throughout, float (test unit,); NaN where it has no scored level."""
+        right = np.all((predicted == self.truth) | (self.truth < 0), axis=1)
+        return np.where(np.any(self.truth >= 0, axis=1), right, np.nan)
 
-        A probe of shuffled labels knows nothing of the test samples, so their order carries no information:
-        re-ordering their paths gives the spread that chance has at this test size, and the shuffles add that of the
-        fits. Paths move among samples with the same levels.
-        """
-        rng = np.random.default_rng([self.seed, 2])
-        kind = np.ravel(np.unique(self.truth >= 0, axis=0, return_inverse=True)[1])
-        groups = [np.flatnonzero(kind == index) for index in range(kind.max() + 1)]
-        draws = []
-        for predicted in np.repeat(shuffled, math.ceil(NULL_DRAWS / len(shuffled)), axis=0):
-            truth = self.truth.copy()
-            for group in groups:
-                truth[group] = truth[rng.permutation(group)]
-            right = (predicted == truth) & (truth >= 0)
-            macro = [class_shares(hits, codes).mean() for hits, codes in zip(right.T, truth.T, strict=True)]
-            draws.append([*right.sum(0) / (truth >= 0).sum(0), *macro, _hca(right, truth)])
-        return np.array(draws)
+    def _rehung(self, probes: SiteProbes, true_paths: np.ndarray) -> Record:
+        """HCA of probes of re-hung trees, and how much more the true tree's have."""
+        whole = []
+        for found in probes.controls:
+            hits = self._hits(found, probes)
+            if found.labels.kind == REHUNG and found.levels and not np.isnan(hits[self.truth >= 0]).any():
+                whole.append(np.where(np.isnan(true_paths), np.nan, np.nan_to_num(hits, nan=1).min(1)))
+        if not whole:
+            return _nothing("rehung") | _nothing("above_rehung")
+        mean = np.mean(whole, axis=0)
+        return self._shares(rehung=mean) | self._values(above_rehung=true_paths - mean)
 
+    def _shares(self, **columns: np.ndarray) -> Record:
+        return self._summarised(columns, share=True)
 
-def class_shares(right: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The share of right samples of each class there is, float64 (class,); their mean is the macro accuracy.
+    def _values(self, **columns: np.ndarray) -> Record:
+        return self._summarised(columns, share=False)
 
-    truth: int (sample,), -1 = the sample does not count.
-    """
-    has = truth >= 0
-    trials = np.bincount(truth[has])
-    hits = np.bincount(truth[has], weights=right[has])
-    return hits[trials > 0] / trials[trials > 0]
-
-
-def independent_product(right: np.ndarray, present: np.ndarray) -> float:
-    """HCA if the levels failed independently: the product of the level accuracies, over the levels a sample has.
-
-    right, present: bool (sample, level). With every level present it is the plain product, else its mean over samples.
-    """
-    accuracy = (right & present).sum(0) / np.maximum(present.sum(0), 1)
-    return float(np.where(present, accuracy, 1).prod(1).mean())
+    def _summarised(self, columns: Mapping[str, np.ndarray], share: bool) -> Record:
+        """Mean and interval of some columns (test unit,), NaN where a unit does not count."""
+        record: Record = {}
+        found: Sequence[Interval] = self.bootstrap.intervals(np.column_stack(list(columns.values())), share)
+        for (name, values), (low, high) in zip(columns.items(), found, strict=True):
+            record |= {name: _mean(values), f"{name}_low": low, f"{name}_high": high}
+        return record
 
 
-def frechet_bounds(right: np.ndarray, present: np.ndarray) -> tuple[float, float]:
-    """The least and the most HCA that level accuracies allow: max(0, sum acc - (L - 1)) and min acc (Fréchet 1935).
-
-    right, present: bool (sample, level). Samples with the same levels are bounded together, by the accuracies they have
-    among themselves; the bounds are averaged over such groups. Every sample has a level.
-    """
-    low = high = 0.0
-    kinds, kind = np.unique(present, axis=0, return_inverse=True)
-    for index, levels in enumerate(kinds):
-        members = kind.ravel() == index
-        accuracy = right[members][:, levels].mean(0)
-        low += members.mean() * max(0.0, accuracy.sum() - (len(accuracy) - 1))
-        high += members.mean() * accuracy.min()
-    return float(low), float(high)
+def level_scores(probes: SiteProbes, levels: Sequence[str]) -> list[LevelScores]:
+    """What `probing.decoding` reads."""
+    return [LevelScores(probes.levels[level].classes, probes.levels[level].log_probabilities) for level in levels]
 
 
-def _hca(right: np.ndarray, truth: np.ndarray) -> float:
-    """The share of samples, among those with a level, that are right wherever they have one."""
-    counted = np.any(truth >= 0, axis=1)
-    return float(np.all(right | (truth < 0), axis=1)[counted].mean())
+def _mean(values: np.ndarray) -> float:
+    counted = values[np.isfinite(values)]
+    return float(counted.mean()) if len(counted) else math.nan
+
+
+def _nothing(name: str) -> Record:
+    return {name: math.nan, f"{name}_low": math.nan, f"{name}_high": math.nan}
 
 
 def _spread(name: str, draws: np.ndarray) -> Record:

@@ -9,20 +9,30 @@ from typing import Any
 from probing.scores import Record
 from taxonomy.splits import SPLITS
 
-MARKS = "~ within the site's shuffled-label null, ^ penalty at the end of its grid, ! a fit did not converge"
+MARKS = "~ not above chance, ^ penalty at the end of its grid, ! a fit did not converge"
 LEGEND = """\
 HCA: every level right, each answered by its own probe. product: what HCA would be if levels failed independently.
-leaf lookup: the path of the predicted leaf. majority: always the class most common in training. shuffled: probes
-fitted on shuffled labels, their mean over sites and the range of their 95 % nulls. n: test samples (their leaves)."""
+leaf lookup: the path of the predicted leaf. joint: the most probable path. re-hung: HCA when the leaves are dealt
+anew over the tree; a lookup of leaves does as well there. majority: always the class most common in training.
+shuffled: probes fitted on shuffled labels, their mean over sites and the range of their 95 % nulls. n: test samples
+(their leaves). ~: p > 0.05 against shuffled labels, adjusted for all accuracies of the table (max-T, step-down)."""
+ALPHA = 0.05
 ACCURACY = "Accuracy on test, % [95 % interval over leaves]"
 MACRO = "Macro accuracy (the mean over classes), % [95 % interval over classes and their leaves]"
+BITS = (
+    "Usable information, bits per test sample: the prior's cross-entropy less the probe's [95 % interval over leaves]"
+)
+DETAILS = (
+    "re-hung: leaves dealt anew over the tree; control: a random class per leaf; selectivity: accuracy less control; "
+    "ECE in 15 bins of equal mass, KS without bins, no temperature fitted"
+)
 
 FOOT = 3
 """Rows below the sites: majority, shuffled, n."""
 
 
-def table(probes: Sequence[Record], hca: Sequence[Record], summary: Mapping[str, Any]) -> str:
-    """The results of a run as text."""
+def table(probes: Sequence[Record], hca: Sequence[Record], summary: Mapping[str, Any], wide: bool = False) -> str:
+    """The results of a run as text; `wide`: with a table of every level's other numbers."""
     parts = [
         f"{ACCURACY}. {MARKS}.",
         _aligned(accuracy_rows(probes, hca, summary)),
@@ -31,6 +41,7 @@ def table(probes: Sequence[Record], hca: Sequence[Record], summary: Mapping[str,
         f"{MACRO}.",
         _aligned(macro_rows(probes, hca, summary)),
         "",
+        *(wide_parts(probes, hca, summary) if wide else []),
         *notes(probes, summary),
     ]
     return "\n".join(parts)
@@ -39,15 +50,18 @@ def table(probes: Sequence[Record], hca: Sequence[Record], summary: Mapping[str,
 def accuracy_rows(probes: Sequence[Record], hca: Sequence[Record], summary: Mapping[str, Any]) -> list[list[str]]:
     """Cells: a head row, a row per site, and the rows of `FOOT`."""
     levels, columns = _columns(probes, hca, summary)
-    rows = [["site", *levels, "HCA", "product", "leaf lookup"]]
+    rows = [["site", *levels, "HCA", "product", "leaf lookup", "joint", "re-hung"]]
     for index, record in enumerate(hca):
-        chance = "~" if record["hca"] <= record["shuffled_high"] else ""
-        paths = [interval(record, "hca") + chance, percent(record["product"]), interval(record, "leaf_lookup")]
-        rows.append([record["site"], *(marked(column[index]) for column in columns), *paths])
-    first = [column[0] for column in columns]
-    rows.append(["majority", *(percent(cell["majority"]) for cell in first), percent(hca[0]["majority_path"]), "", ""])
-    rows.append(["shuffled", *(null(column) for column in columns), null(hca), "", ""])
-    rows.append(["n (leaves)", *(f"{cell['n_test']:,} ({cell['leaves_test']:,})" for cell in [*first, hca[0]]), "", ""])
+        failed = "" if record["converged"] and record["path_converged"] else "!"
+        whole = interval(record, "hca") + ("~" if record["p_adjusted"] > ALPHA else "") + failed
+        others = [interval(record, name) for name in ("leaf_lookup", "joint")]
+        rehung = interval(record, "rehung") + ("" if record["controls_converged"] else "!")
+        cells = [marked(column[index]) for column in columns]
+        rows.append([record["site"], *cells, whole, percent(record["product"]), *others, rehung])
+    first, rest = [column[0] for column in columns], [""] * 4
+    rows.append(["majority", *(percent(cell["majority"]) for cell in first), percent(hca[0]["majority_path"]), *rest])
+    rows.append(["shuffled", *(null(column) for column in columns), null(hca), *rest])
+    rows.append(["n (leaves)", *(f"{cell['n_test']:,} ({cell['leaves_test']:,})" for cell in [*first, hca[0]]), *rest])
     return rows
 
 
@@ -62,6 +76,46 @@ def macro_rows(probes: Sequence[Record], hca: Sequence[Record], summary: Mapping
     rows.append(["shuffled", *(null(column, "shuffled_macro") for column in columns)])
     rows.append(["classes in test", *(f"{cell['classes_test']:,}" for cell in first)])
     return rows
+
+
+def bits_rows(probes: Sequence[Record], hca: Sequence[Record], summary: Mapping[str, Any]) -> list[list[str]]:
+    """Usable bits of every level, as `accuracy_rows`, with what the prior leaves to be known below."""
+    levels, columns = _columns(probes, hca, summary)
+    rows = [["site", *levels]]
+    rows += [[record["site"], *(bits(column[index]) for column in columns)] for index, record in enumerate(hca)]
+    first = [column[0] for column in columns]
+    rows.append(["prior entropy", *(f"{cell['prior_log_loss'] / math.log(2):.2f}" for cell in first)])
+    return rows
+
+
+def level_rows(column: Sequence[Record]) -> list[list[str]]:
+    """Everything else about a level, a row per site."""
+    rows = [
+        ["site", "top-5", "log-loss", "bits", "ECE", "KS", "re-hung", "control", "selectivity", "penalty", "p adj."]
+    ]
+    for cell in column:
+        failed = "" if cell["controls_converged"] else "!"
+        numbers = [f"{cell['log_loss']:.3f}", bits(cell), f"{cell['ece']:.3f}", f"{cell['ks_error']:.3f}"]
+        against = [interval(cell, name) + failed for name in ("rehung", "control", "selectivity")]
+        tail = [f"{cell['penalty']:g}", f"{cell['p_adjusted']:.3g}"]
+        rows.append([cell["site"], interval(cell, "top5"), *numbers, *against, *tail])
+    return rows
+
+
+def wide_parts(probes: Sequence[Record], hca: Sequence[Record], summary: Mapping[str, Any]) -> list[str]:
+    """What `--wide` adds."""
+    levels, columns = _columns(probes, hca, summary)
+    parts = [f"{BITS}.", _aligned(bits_rows(probes, hca, summary), foot=1), ""]
+    for level, column in zip(levels, columns, strict=True):
+        parts += [f"{level}: {DETAILS}.", _aligned(level_rows(column), foot=0), ""]
+    return parts
+
+
+def bits(cell: Record) -> str:
+    """`1.23 [1.10, 1.35]`; a dash where there is no number."""
+    if math.isnan(cell["usable_bits"]):
+        return "-"
+    return f"{cell['usable_bits']:.2f} [{cell['usable_bits_low']:.2f}, {cell['usable_bits_high']:.2f}]"
 
 
 def _columns(
@@ -94,7 +148,7 @@ def notes(probes: Sequence[Record], summary: Mapping[str, Any]) -> list[str]:
 
 def marked(cell: Record) -> str:
     """A level's accuracy with its interval and the marks it has earned."""
-    marks = "~" if cell["accuracy"] <= cell["shuffled_high"] else ""
+    marks = "~" if cell["p_adjusted"] > ALPHA else ""
     marks += "^" if cell["penalty_at_edge"] else ""
     marks += "" if cell["converged"] and cell["path_converged"] else "!"
     return interval(cell, "accuracy") + marks
@@ -122,12 +176,13 @@ def percent(share: float) -> str:
 
 def _ends(low: float, high: float) -> str:
     """An interval's ends: whole percents, which is as much as they are known to, but below 10 with a decimal."""
-    return "[" + ", ".join(f"{100 * end:.0f}" if end >= 0.0995 else f"{100 * end:.1f}" for end in (low, high)) + "]"
+    return "[" + ", ".join(f"{100 * end:.{0 if abs(end) >= 0.0995 else 1}f}" for end in (low, high)) + "]"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def _aligned(rows: Sequence[Sequence[str]], foot: int = FOOT) -> str:
     """Columns as wide as their widest cell, with rules below the head and above the foot."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     rule = "-" * (sum(widths) + 2 * len(widths) - 2)
-    return "\n".join([lines[0], rule, *lines[1:-FOOT], rule, *lines[-FOOT:]])
+    body = len(lines) - foot
+    return "\n".join([lines[0], rule, *lines[1:body], *([rule, *lines[body:]] if foot else [])])

@@ -134,8 +134,9 @@ def test_ragged_levels_are_read_where_they_are() -> None:
     probes = probe_site(X, plan, SETTINGS)
     short = plan.leaf[plan.test_units] >= 6
     assert (probes.levels["name"].predicted[short] == -1).all()
-    assert probes.leaf is not None
-    assert (probes.leaf == plan.leaf[plan.test_units]).mean() > 0.95  # the short leaves too
+    found = probes.predicted_leaf(plan)
+    assert found is not None
+    assert (found == plan.leaf[plan.test_units]).mean() > 0.95  # the short leaves too
 
 
 def test_a_node_never_trained_on_counts_as_wrong_and_is_counted() -> None:
@@ -268,8 +269,11 @@ def test_leaf_lookup_asks_for_every_level() -> None:
     leaf = plan.leaf[plan.test_units]
     wrong = np.where(leaf == 6, 7, np.where(leaf == 0, 1, leaf))  # another kind, which ends there; a sibling
     scorer = Scorer(plan, draws=100, seed=0, refit=True)
-    assert scorer.score(replace(probes, leaf=wrong))[1]["leaf_lookup"] == pytest.approx(24 / 32)
-    assert scorer.score(replace(probes, leaf=leaf))[1]["leaf_lookup"] == 1
+    assert probes.leaf is not None
+    for named, share in ((wrong, 24 / 32), (leaf, 1)):
+        sure = np.where(np.arange(8) == named[:, None], 0, -np.inf)
+        renamed = replace(probes.leaf, classes=np.arange(8), log_probabilities=sure)
+        assert scorer.score(replace(probes, leaf=renamed))[1]["leaf_lookup"] == pytest.approx(share)
 
 
 def test_a_path_of_penalties_that_did_not_converge_is_told() -> None:
@@ -288,11 +292,14 @@ def test_a_leaf_probe_that_did_not_converge_is_told() -> None:
     X, _ = clusters(tree, plan.leaf, 0.5)
     probes = probe_site(X, plan, SETTINGS)
     scorer = Scorer(plan, draws=100, seed=0, refit=True)
-    assert probes.leaf_converged
+    assert probes.leaf is not None
+    assert probes.leaf.converged
     assert scorer.score(probes)[1]["converged"]
-    assert not scorer.score(replace(probes, leaf_converged=False))[1]["converged"]
+    failed = replace(probes.leaf, fit=replace(probes.leaf.fit, converged=False))
+    assert not scorer.score(replace(probes, leaf=failed))[1]["converged"]
     short = probe_site(X, plan, replace(SETTINGS, max_iter=1))
-    assert not short.leaf_converged
+    assert short.leaf is not None
+    assert not short.leaf.converged
 
 
 def test_a_score_that_is_nowhere_finite_is_an_error() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from probing.table import interval, notes, null
+from probing.table import interval, marked, notes, null
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,12 @@ def test_notes_list_splits_in_order_and_levels_with_one_class() -> None:
         "Only one order is in test: its accuracy tells nothing apart.",
         "1 of 2 probes have a fit that did not reach its tolerance; raise --max_iter.",
     ]
+
+
+def test_marks_are_earned() -> None:
+    cell = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "penalty_at_edge": False}
+    good = cell | {"converged": True, "path_converged": True, "p_adjusted": 0.001}
+    assert marked(good) == "50.0 [40, 60]"
+    assert marked(good | {"p_adjusted": 0.2}) == "50.0 [40, 60]~"
+    assert marked(good | {"path_converged": False}) == "50.0 [40, 60]!"
+    assert marked(good | {"penalty_at_edge": True}) == "50.0 [40, 60]^"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from probing.scores import class_shares, frechet_bounds, independent_product
+from probing.shares import class_shares, frechet_bounds, independent_product
 from taxonomy.metrics import path_scores
 
 
