@@ -65,6 +65,7 @@ def render(probes: ProbeRun) -> str:
         marks=table.MARKS,
         foot=table.FOOT,
         notes=table.notes(probes.probes, summary),
+        certificate=summary["certificate"],
         provenance=provenance(summary),
     )
 

@@ -65,6 +65,8 @@ class ExtractConfig(Config):
     """The model's numbers: auto (the checkpoint's own on a GPU, float32 on a CPU), float32, bfloat16, float16."""
     store_dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """The stored numbers; auto is the model's."""
+    certify: bool = True
+    """Check the sites on a few images first, and write the certificate into the store: probes refuse sites without."""
     batch_size: PositiveInt = 8
     """Images of equal shape in one forward; halved when memory runs out."""
     chunk_rows: PositiveInt | None = None
@@ -138,6 +140,8 @@ class TextConfig(Config):
     """The model's numbers: auto (the checkpoint's own on a GPU, float32 on a CPU), float32, bfloat16, float16."""
     store_dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """The stored numbers; auto is the model's."""
+    certify: bool = True
+    """Check the sites on two sentences first, and write the certificate into the store: probes refuse sites without."""
     batch_size: PositiveInt = 32
     """Prompts in one forward."""
     chunk_rows: PositiveInt | None = None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import groupby
+from typing import Any
 
 from extract.config import InfoConfig
 from extract.layout import OK, PENDING, SiteInfo
 from extract.store import Store
+from hooks.certificate import Certificate, summary
 from taxonomy.splits import SPLITS
 
 
@@ -30,12 +32,16 @@ def describe(store: Store) -> str:
         ("prompt", f"{attrs.get('prompt')!r}" + (f", system {attrs['system']!r}" if attrs.get("system") else "")),
         ("pool", str(attrs.get("pool"))),
         *((stage, _sites(list(sites))) for stage, sites in groupby(store.sites.values(), lambda site: site.stage)),
-        ("certificate", "none yet" if attrs.get("certificate") is None else "present"),
+        ("certificate", _certificate(attrs.get("certificate"))),
         ("created", str(attrs.get("created"))),
     ]
     reasons = Counter(status for status in samples.status if status not in (OK, PENDING))
     lines += [("quarantined", f"{count:,}: {reason}") for reason, count in reasons.most_common()]
     return "\n".join([str(store.path), *(f"  {key:<12} {value}" for key, value in lines)])
+
+
+def _certificate(found: dict[str, Any] | None) -> str:
+    return "none: probes need --allow_uncertified" if found is None else summary(Certificate.from_dict(found))
 
 
 def _splits(store: Store) -> str:

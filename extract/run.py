@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from commandline import InputError
 from extract import resume, space
+from extract.certified import certificate_of, takes_batches
 from extract.config import ExtractConfig
 from extract.dtypes import STORED
 from extract.fill import Model, Tally, fill
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 TRIED = 64
 """Images, spread over the dataset, of which one has to be good."""
+OTHER = 8
+"""As many of them are looked at for an image of other shapes."""
 
 
 def run(config: ExtractConfig) -> None:
@@ -55,9 +59,17 @@ def run(config: ExtractConfig) -> None:
             workers=config.workers,
             ahead=2 * max(config.workers, config.batch_size),
         ) as loader:
-            sites = _sites(config, images, loaded, loader)
+            sites, samples = _sites(config, images, loaded, loader)
             header = merged(settings, model_attributes(loaded, config.store_dtype))
-            store = resume.go_on(store, header, sites) if store else _create(path, images, sites, header)
+            if store is None:
+                certificate = certificate_of(loaded.model, samples, sites) if config.certify else None
+                store = _create(path, images, sites, header | {"certificate": certificate})
+            else:
+                store = resume.go_on(store, header, sites)
+            batch_size = config.batch_size
+            if batch_size > 1 and not takes_batches(loaded.model, samples[0], sites):
+                print("this model does not take images put after each other; each one goes through alone")
+                batch_size = 1
             writer = Writer(store)
             resume.record_run(store, header)
             with bar(len(store), "image", path.name, space.done(store)) as progress:
@@ -65,7 +77,7 @@ def run(config: ExtractConfig) -> None:
                     writer,
                     loader.stream(writer.pending),
                     _model(config, loaded, sites),
-                    config.batch_size,
+                    batch_size,
                     lambda tally: _advance(progress, store, tally),
                 )
     if tally.smallest_batch:
@@ -91,20 +103,30 @@ def load_model(config: ExtractConfig) -> Loaded:
     )
 
 
-def _sites(config: ExtractConfig, images: ImageSet, loaded: Loaded, loader: Loader) -> SiteMap:
+def _sites(
+    config: ExtractConfig, images: ImageSet, loaded: Loaded, loader: Loader
+) -> tuple[SiteMap, Sequence[Mapping[str, Any]]]:
     """The sites wanted, found on an image that can be used, and read from it once: what cannot be read is an error
-    before there is a store."""
+    before there is a store. With them that image's inputs, and another one's of other shapes where one turns up."""
     from hooks import capture, find_sites
+    from hooks.inputs import signature
 
     tried = np.unique(np.linspace(0, len(images) - 1, min(TRIED, len(images))).astype(int)).tolist()
-    reason = ""
-    for row in tried:
+    reason, sites, good = "", None, []
+    for place, row in enumerate(tried):
         sample = loader.sample(row)
-        if sample.inputs is not None:
+        if sample.inputs is None:
+            reason = reason or f"{images.ids[row]}: {sample.reason}"
+        elif sites is None:
             sites = find_sites(loaded.model, sample.inputs).select(config.sites)  # pyright: ignore[reportArgumentType]
             capture(loaded.model, sample.inputs, sites, config.pool)
-            return sites
-        reason = reason or f"{images.ids[row]}: {sample.reason}"
+            good = [sample.inputs]
+        elif signature(sample.inputs) != signature(good[0]):
+            good.append(sample.inputs)
+        if sites is not None and (len(good) > 1 or place >= OTHER):
+            break
+    if sites is not None:
+        return sites, good
     which = f"the {len(tried):,} images" if len(tried) == len(images) else f"{len(tried)} images tried among the images"
     raise InputError(f"none of {which} of {images.name} can be used; {reason}")
 

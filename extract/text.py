@@ -29,6 +29,7 @@ import numpy as np
 
 from commandline import InputError
 from extract import resume, space
+from extract.certified import text_certificate
 from extract.config import TextConfig
 from extract.identity import basename, file_name, merged, model_attributes
 from extract.layout import OK
@@ -126,8 +127,9 @@ def run(config: TextConfig) -> None:
         trust_remote_code=config.trust_remote_code,
     )
     sites = text_sites(loaded).select(config.sites)  # pyright: ignore[reportArgumentType]
+    certificate = text_certificate(loaded, sites) if config.certify else None
     for plan in waiting:
-        _extract(config, plan, tree, loaded, sites)
+        _extract(config, plan, tree, loaded, sites, certificate)
 
 
 def rows(tree: Taxonomy, leaves: Iterable[int], template: Template) -> list[Row]:
@@ -166,14 +168,25 @@ def _plan(config: TextConfig, path: Path, template: str, leaves: np.ndarray, tre
     return Plan(path, planned, split, _settings(config, template, planned, split, tree))
 
 
-def _extract(config: TextConfig, plan: Plan, tree: Taxonomy, loaded: Loaded, sites: SiteMap) -> None:
+def _extract(
+    config: TextConfig,
+    plan: Plan,
+    tree: Taxonomy,
+    loaded: Loaded,
+    sites: SiteMap,
+    certificate: dict[str, Any] | None,
+) -> None:
     from hooks import TextPrompt, capture_text
 
     path, planned = plan.path, plan.rows
     with lock(path):
         header = merged(plan.settings, model_attributes(loaded, config.store_dtype))
         store = resume.reopen(path, plan.settings)
-        store = resume.go_on(store, header, sites) if store else _create(plan, tree, sites, header)
+        store = (
+            resume.go_on(store, header, sites)
+            if store
+            else _create(plan, tree, sites, header | {"certificate": certificate})
+        )
         writer = Writer(store)
         resume.record_run(store, header)
         with bar(len(store), "prompt", path.name, space.done(store)) as progress:

@@ -50,6 +50,8 @@ class ProbeConfig(Config):
     """The most iterations of a fit; one that ends there is marked."""
     device: str = "auto"
     """auto (the first GPU, else the CPU), cpu, cuda, cuda:1."""
+    allow_uncertified: bool = False
+    """Probe sites that the store's certificate does not certify; tables and report say so."""
     allow_partial: bool = False
     """Probe a store whose extraction is not finished, with the rows it has."""
     wide: bool = False

@@ -20,6 +20,7 @@ from extract import SiteInfo, Store
 from extract.progress import bar
 from hooks.sites import select_names
 from probing.calibration import BINS
+from probing.certified import overview, uncertified
 from probing.config import ProbeConfig
 from probing.grid import resolve_device
 from probing.nulls import NULL_DRAWS, mark_chance
@@ -44,6 +45,7 @@ def run(config: ProbeConfig) -> None:
     store = Store.open(config.store)
     chosen = select_names(list(store.sites), config.sites)  # pyright: ignore[reportArgumentType]
     sites = [store.sites[name] for name in chosen]
+    refused = uncertified(store, chosen, config.allow_uncertified)
     rows = usable_rows(store, config.allow_partial)
     out = Path(config.out) if config.out else default_out(config.store, config.split)
     check_out(out)
@@ -61,6 +63,7 @@ def run(config: ProbeConfig) -> None:
             nulls.append(scorer.nulls(found))
             levels, whole = scorer.score(found, nulls[-1])
             place = {"site": site.name, "stage": site.stage, "layer": site.layer, "width": site.width}
+            place["certified"] = site.name not in refused
             probes += [place | record for record in levels]
             hca.append(place | whole)
             predictions.write(_predictions(site, plan, found, names))
@@ -68,7 +71,7 @@ def run(config: ProbeConfig) -> None:
         mark_chance(probes, hca, nulls)
         write_table(folder, "probes", probes)
         write_table(folder, "hca", hca)
-        summary = _summary(config, store, plan, rows, settings, time.monotonic() - started)
+        summary = _summary(config, store, plan, rows, settings, time.monotonic() - started) | {"certificate": overview(store), "uncertified": refused}
         write_summary(folder, summary)
     print(table(probes, hca, summary, wide=config.wide))
     print(f"\n{out}: probes.parquet, hca.parquet, predictions.parquet, summary.json")

@@ -141,6 +141,7 @@ def notes(probes: Sequence[Record], summary: Mapping[str, Any]) -> list[str]:
     alone = {record["level"] for record in probes if not record["unscored"] and record["classes_test"] == 1}
     lines += [f"Only one {level} is in test: its accuracy tells nothing apart." for level in sorted(alone)]
     lost = sum(not (record["converged"] and record["path_converged"]) for record in probes if not record["unscored"])
+    lines += [f"NOT CERTIFIED: {site}: {reason}." for site, reason in summary.get("uncertified", {}).items()]
     if lost:
         lines.append(f"{lost} of {len(probes)} probes have a fit that did not reach its tolerance; raise --max_iter.")
     return lines

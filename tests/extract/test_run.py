@@ -17,6 +17,7 @@ from extract import Store
 from extract.__main__ import COMMANDS
 from extract.resume import record_batch_size
 from hooks import load
+from hooks.certificate import Certificate
 from hooks.encoding import encode
 from taxonomy import load_images
 
@@ -77,7 +78,9 @@ def test_the_store_says_what_it_was_made_of(stores: dict[str, Path], checkpoints
     assert attrs["prompt"] == PROMPT
     assert attrs["dataset"]["n"] == 24
     assert attrs["batch_size"] == 3
-    assert attrs["certificate"] is None
+    certificate = Certificate.from_dict(dict(attrs["certificate"]))
+    assert certificate.ok
+    assert set(certificate.sites) == set(attrs["sites"])
     assert {"torch", "transformers", "nnsight", "zarr", "python"} <= set(attrs["versions"])
     for key in ("config_hash", "weights_hash"):
         assert len(attrs["model"][key]) == 64

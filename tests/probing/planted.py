@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from extract import Store
+from hooks.certificate import Certificate, Check
 from taxonomy import Taxonomy
 
 
@@ -72,13 +73,21 @@ def write_store(
     taxonomy: Taxonomy,
     status: list[str] | None = None,
     level: list[str] | None = None,
+    certified: bool = True,
 ) -> Path:
     """A store as extraction leaves it: features {site: (row, feature)}, sites named <stage>.<layer> or `projector`."""
     sites = []
     for name, values in features.items():
         stage, _, layer = name.partition(".")
         sites.append(PlantedSite(name, stage, int(layer) if layer.isdigit() else None, "m", values.shape[1]))
-    attrs: dict[str, Any] = {"model": {"name": "planted"}, "dataset": {"name": "clusters"}, "prompt": "p"}
+    planted = tuple(Check("planted", site, "pass", 0.0, "its rows were put there by a test") for site in features)
+    certificate = Certificate(planted, tuple(features)) if certified else None
+    attrs: dict[str, Any] = {
+        "model": {"name": "planted"},
+        "dataset": {"name": "clusters"},
+        "prompt": "p",
+        "certificate": certificate and certificate.to_dict(),
+    }
     store = Store.create(
         path,
         sites=sites,
