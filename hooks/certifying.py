@@ -78,7 +78,7 @@ def certify(
 
 
 def _capture(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap) -> dict[str, Any]:
-    return capture(model, inputs, sites, "tokens")
+    return {name: [part.cpu() for part in rows] for name, rows in capture(model, inputs, sites, "tokens").items()}
 
 
 def _certify(

@@ -60,6 +60,10 @@ class Case:
         return next(weight.dtype for weight in self.model.parameters() if weight.is_floating_point())
 
     @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
     def slack(self) -> float:
         """The share of its size by which a row may differ for reasons of arithmetic."""
         return 1e-3 if self.dtype in _EXACT else 0.1
@@ -85,8 +89,9 @@ class Case:
 
 
 def answer(model: nn.Module, inputs: Mapping[str, Any], **options: Any) -> dict[Key, Tensor]:
-    """Every floating-point tensor of a plain forward's output, by its place in it."""
-    return dict(tensors(run(model, inputs, **options)))
+    """Every floating-point tensor of a plain forward's output, by its place in it. On the CPU, as everything that is
+    compared: the rows of all tokens at all sites would take a device's memory from the model."""
+    return {key: value.cpu() for key, value in tensors(run(model, inputs, **options))}
 
 
 def run(model: nn.Module, inputs: Mapping[str, Any], **options: Any) -> Any:

@@ -109,7 +109,7 @@ def _embeddings(model: nn.Module, inputs: Mapping[str, Any]) -> dict[Place, Tens
             counts[name] = place[1] + 1
             value = kwargs.get(ARGUMENT)
             if isinstance(value, Tensor) and value.ndim == 3:
-                found[place] = value.detach().clone()
+                found[place] = value.detach().to("cpu", copy=True)
 
         return hook
 
@@ -126,7 +126,7 @@ def _at_entry(model: nn.Module, inputs: Mapping[str, Any], site: Site | None) ->
     found: dict[Place, Tensor] = {}
 
     def keep(value: Tensor) -> Tensor:
-        found[(site.module if site else "", 0)] = value.detach().clone()
+        found[(site.module if site else "", 0)] = value.detach().to("cpu", copy=True)
         return value
 
     if site is not None:

@@ -142,11 +142,11 @@ def _through_norm(case: Case, stage: str, name: str, states: States, paired: Pai
         rows, wanted = _rows(case, name, states[-1], paired, sample)
         try:
             with torch.no_grad():
-                made = norm(rows.to(case.dtype)[None])
+                made = norm(rows.to(case.device, case.dtype)[None])
         except Exception:  # a norm that wants more than rows
             return None
         made = at(made, next(key for key, _ in tensors(made)))
-        distance = max(distance, apart(made[0], wanted))
+        distance = max(distance, apart(made[0].cpu(), wanted))
     if distance > _close(case):
         return None
     return check(NAME, name, True, distance, "after the final norm it is the last of the hidden states")
@@ -154,7 +154,11 @@ def _through_norm(case: Case, stage: str, name: str, states: States, paired: Pai
 
 def _addition(case: Case, name: str, state: Tensor, paired: Pairing) -> Check | None:
     """What a site has beyond the hidden states is what the named module made of the image."""
-    made = _outputs(case, case.sites.added[name])
+    module = case.sites.added[name]
+    if module not in dict(case.model.named_modules()):
+        reason = "the model adds rows to the residual stream before it, and it is not known which module's"
+        return check(NAME, name, "n/a", reason=reason)
+    made = _outputs(case, module)
     for sample in range(case.samples):
         rows, before = paired.both(case.base, name, state, sample)
         if rows.shape != before.shape:
@@ -170,7 +174,6 @@ def _addition(case: Case, name: str, state: Tensor, paired: Pairing) -> Check | 
         nearest = distances.min(1).values
         if float(nearest.max()) > max(1e-4, _close(case)) * float(rows.norm(dim=-1).mean()):
             return None
-    module = case.sites.added[name]
     return check(NAME, name, True, 0.0, f"hidden_states[{case.sites[name].layer}] and the rows of {module} added to it")
 
 
@@ -178,7 +181,7 @@ def _outputs(case: Case, module: str) -> list[Tensor]:
     made: list[Tensor] = []
 
     def keep(_: nn.Module, args: Any, output: Any) -> None:
-        made.extend(value.detach().clone() for _, value in tensors(output) if value.ndim > 1)
+        made.extend(value.detach().to("cpu", copy=True) for _, value in tensors(output) if value.ndim > 1)
 
     handle = case.model.get_submodule(module).register_forward_hook(keep)
     try:
@@ -288,7 +291,7 @@ def _lists(value: Any, place: str = "") -> Iterator[tuple[str, States]]:
     for name, part in items:
         if isinstance(part, (tuple, list)) and "hidden_states" in name and len(part) > 1:
             if all(isinstance(state, Tensor) for state in part):
-                yield f"{place}{name}", list(part)
+                yield f"{place}{name}", [state.cpu() for state in part]
         elif isinstance(part, Mapping):
             yield from _lists(part, f"{place}{name}.")
 

@@ -108,7 +108,7 @@ def _features(method: Any, inputs: Mapping[str, Any]) -> list[Tensor] | str:
 
 def _flat(value: Any) -> Tensor | None:
     """Tensors of one width, alone or in lists of one per image, as (row, feature)."""
-    flat = [part.flatten(0, -2).float() for _, part in tensors(value) if part.ndim > 1]
+    flat = [part.flatten(0, -2).float().cpu() for _, part in tensors(value) if part.ndim > 1]
     if not flat or len({part.shape[-1] for part in flat}) > 1:
         return None
     return torch.cat(flat)
