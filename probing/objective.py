@@ -19,6 +19,8 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from probing.features import DenseFeatures, Features
+
 LEFT_OUT = -1
 """The label of a sample that is no part of a problem."""
 
@@ -33,24 +35,25 @@ class Block:
 
 
 class SoftmaxObjective:
-    """P softmax regressions that share the features `x_ND`, each with its own labels and penalty.
+    """P softmax regressions that share their features (N, D), each with its own labels and penalty.
 
     labels_PN: int64, 0 .. K - 1 of its problem, or -1 where a sample is no part of it. penalty_P: floating. With
-    `intercept` the last column of `x_ND` is the constant 1, and its weights are not penalised. Everything is computed
-    in the dtype and on the device of `x_ND`. Problems come in any order; neighbours with equal class counts are
+    `intercept` the last feature is the constant 1, and its weights are not penalised. Everything is computed in the
+    dtype and on the device of the features. Problems come in any order; neighbours with equal class counts are
     computed together.
     """
 
     def __init__(
-        self, x_ND: Tensor, labels_PN: Tensor, classes: Sequence[int], penalty_P: Tensor, intercept: bool
+        self, features: Features | Tensor, labels_PN: Tensor, classes: Sequence[int], penalty_P: Tensor, intercept: bool
     ) -> None:
-        self.x_ND, self.labels_PN, self.classes, self.penalty_P = x_ND, labels_PN, tuple(classes), penalty_P
+        self.features = DenseFeatures(features) if isinstance(features, Tensor) else features
+        self.labels_PN, self.classes, self.penalty_P = labels_PN, tuple(classes), penalty_P
         self.intercept = intercept
-        self.lengths_P = torch.tensor(self.classes, device=x_ND.device)
+        self.lengths_P = torch.tensor(self.classes, device=self.features.device)
         self.problem_C = torch.repeat_interleave(self.lengths_P)
         inside_PN = labels_PN >= 0
-        self.weight_P = 1 / inside_PN.sum(1).to(x_ND.dtype)
-        self.inside_PN = None if bool(inside_PN.all()) else inside_PN.to(x_ND.dtype)
+        self.weight_P = 1 / inside_PN.sum(1).to(self.features.dtype)
+        self.inside_PN = None if bool(inside_PN.all()) else inside_PN.to(self.features.dtype)
         self.blocks = _blocks(self.classes)
 
     @property
@@ -66,13 +69,13 @@ class SoftmaxObjective:
         rows_C = torch.cat([torch.arange(count, device=keep_P.device) for count in classes])
         rows_C += torch.repeat_interleave(starts[keep_P], self.lengths_P[keep_P])
         part = SoftmaxObjective(
-            self.x_ND, self.labels_PN[keep_P], classes, self.penalty_P[keep_P], intercept=self.intercept
+            self.features, self.labels_PN[keep_P], classes, self.penalty_P[keep_P], intercept=self.intercept
         )
         return part, rows_C
 
     def logits(self, w_CD: Tensor) -> Tensor:
         """W x + b: (C, N), one matmul."""
-        return w_CD @ self.x_ND.T
+        return self.features.logits(w_CD)
 
     def evaluate(self, logits_CN: Tensor, w_CD: Tensor) -> tuple[Tensor, Tensor]:
         """Value (P,) at weights with these logits, and the derivative by the logits (C, N)."""
@@ -96,13 +99,12 @@ class SoftmaxObjective:
 
     def gradient(self, residual_CN: Tensor, w_CD: Tensor) -> Tensor:
         """The gradient (C, D) where `evaluate` gave this residual: one matmul."""
-        return torch.addcmul(residual_CN @ self.x_ND, self.ridge_CD, w_CD)
+        return torch.addcmul(self.features.gradient(residual_CN), self.ridge_CD, w_CD)
 
     def curvature(self, residual_CN: Tensor) -> Tensor:
-        """Mean of p (1 - p) over the samples, per row: (C,). The loss's Hessian is about this times x^T x / n."""
-        ones_C = torch.linalg.vector_norm(residual_CN, 1, dim=1)
-        squares_C = torch.linalg.vector_norm(residual_CN, 2, dim=1).square()
-        return (ones_C - squares_C / self.weight_P[self.problem_C]).clamp(min=0)
+        """p (1 - p) / n where `evaluate` gave this residual: (C, N). The Hessian of a row is x^T diag(this) x."""
+        size_CN = residual_CN.abs()  # p / n, or (1 - p) / n at the label
+        return torch.addcmul(size_CN, size_CN / self.spread(self.weight_P), size_CN, value=-1).clamp_(min=0)
 
     def dot(self, a_C: Tensor, b_C: Tensor) -> Tensor:
         """Inner product of two row matrices within each problem: (P,)."""
@@ -124,7 +126,7 @@ class SoftmaxObjective:
     @cached_property
     def ridge_CD(self) -> Tensor:
         """What the penalty multiplies each weight with; a (C, D) view that holds C numbers, or zeros at intercepts."""
-        ridge_CD = self.penalty_P[self.problem_C, None].expand(-1, self.x_ND.shape[1])
+        ridge_CD = self.penalty_P[self.problem_C, None].expand(-1, self.features.shape[1])
         if self.intercept:
             ridge_CD = ridge_CD.clone()
             ridge_CD[:, -1] = 0
