@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hooks.axes import sequence_axes
 from hooks.evidence import Evidence, inside
-from hooks.recording import Call, Rows
+from hooks.recording import Call
 from hooks.rows import by_position
 from hooks.sites import Axis, Key
 from hooks.stacks import Stack, outermost, part
@@ -77,7 +77,9 @@ def _fused(evidence: Evidence, stack: Stack, axes: tuple[Axis, ...]) -> Llm | No
     for block, call in enumerate(stack.blocks):
         moved = by_position(evidence.moved(call, "inputs", stack.takes[block], evidence.pixels), axes)
         if moved.any():
-            entry = _entry(evidence, call, stack.takes[block], stack.source(0)) if block == 0 else None
+            shape = stack.source(0).shape
+            sequence = (shape[axes.index("sample")], shape[axes.index("token")])
+            entry = _entry(evidence, call, stack.takes[block], sequence) if block == 0 else None
             if block == 0 and entry is not None and _computed(evidence, entry):
                 return None
             return Llm(stack, axes, entry or (call, stack.takes[block]), block, moved)
@@ -86,14 +88,14 @@ def _fused(evidence: Evidence, stack: Stack, axes: tuple[Axis, ...]) -> Llm | No
     return None
 
 
-def _entry(evidence: Evidence, first: Call, taken: Key, wanted: Rows) -> Place:
+def _entry(evidence: Evidence, first: Call, taken: Key, sequence: tuple[int, int]) -> Place:
     """The earliest module input that depends on both, as long as the LLM's sequence; not of a module that asks no more
     of it than its shape (positions, rotary angles), where a change would change nothing."""
     for call in evidence.calls:
         if call.entered >= first.entered:
             break
         for key, rows in call.inputs.items():
-            alike = len(rows.shape) == 3 and rows.shape[:2] == wanted.shape[:2] and evidence.sees(call)
+            alike = len(rows.shape) == 3 and rows.shape[:2] == sequence and evidence.sees(call)
             if alike and all(evidence.moves(call, "inputs", runs, key) for runs in (evidence.pixels, evidence.text)):
                 return call, key
     return first, taken
