@@ -34,13 +34,27 @@ class ProbeConfig(Config):
     """How much of the training split becomes validation, where the store has none (of the leaves, with split leaf)."""
     leaf_fraction: float = Field(default=0.5, gt=0, lt=1)
     """How many of each parent's leaves are tested, with split leaf."""
+    per_leaf: PositiveInt | None = None
+    """The most training and validation rows of a leaf; all by default."""
+    duplicates: Literal["report", "drop", "ignore"] = "report"
+    """Test samples with a copy among the fitted ones: told, left out, or not looked for."""
+    duplicate_cosine: float = Field(default=0.99, gt=0, le=1)
+    """From which cosine similarity, at the store's first site and less the mean, two images count as copies."""
     refit: bool = True
     """Fit again on train and validation together once the penalty is chosen."""
     shuffles: PositiveInt = 3
     """Probes fitted on shuffled labels, per level and site."""
     controls: NonNegativeInt = 1
     """Re-hung taxonomies, and control tasks, probed at every site; 0 leaves them out."""
-    bootstrap: int = Field(default=2000, ge=100)
+    random_init: str | None = None
+    """A store of the same samples from the same architecture, untrained: every number beside its own."""
+    pixel_shuffled: str | None = None
+    """A store of the same samples with their pixels shuffled: likewise."""
+    baselines: bool = False
+    """Probe a 16 x 16 thumbnail and a colour histogram too, from the images the store was made of."""
+    questions: str | None = None
+    """A question bank (JSON lines or Parquet): every reading is also kept to its options."""
+    bootstrap: int = Field(default=2000, ge=1000)
     """Draws of an interval."""
     seed: NonNegativeInt = 0
     """Of the split, the shuffles and the draws."""

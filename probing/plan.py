@@ -126,6 +126,19 @@ def make_plan(
     return Plan(taxonomy, chosen, unscored, parts, source, unit, unit_leaf, path, asks, lookup)
 
 
+def capped(split: np.ndarray, leaf: np.ndarray, ids: Sequence[str], most: int, seed: int) -> np.ndarray:
+    """bool (row,): the rows to keep so that no leaf has more than `most` that are not in test.
+
+    Which ones is a matter of their ids and the seed, not of their order.
+    """
+    rank = np.empty(len(ids), int)
+    rank[np.argsort(np.asarray(ids))] = np.random.default_rng([seed, 6]).permutation(len(ids))
+    keep = split == TEST
+    for rows in (np.flatnonzero((leaf == one) & ~keep) for one in np.unique(leaf)):
+        keep[rows[np.argsort(rank[rows])][:most]] = True
+    return keep
+
+
 def _units(
     leaf: np.ndarray, asked: np.ndarray | None, levels: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

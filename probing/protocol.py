@@ -159,7 +159,9 @@ def probe_site(X: np.ndarray, plan: Plan, settings: Settings) -> SiteProbes:
             [_answers(X, plan, *chosen[level].fitted, plan.labels(level), VALIDATION)[0] for level in plan.scored], 1
         ),
         true.get(plan.leaf_level or LEAF) if plan.leaf_lookup else None,
-        np.array(shuffled).reshape(settings.shuffles, len(plan.scored), -1).transpose(0, 2, 1),
+        np.array(shuffled, np.int32)
+        .reshape(settings.shuffles, len(plan.scored), len(plan.test_units))
+        .transpose(0, 2, 1),
         all(fit.converged for fit in null_fits),
         _controls(problems, probes),
     )

@@ -7,6 +7,7 @@ import json
 import platform
 import time
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -19,16 +20,21 @@ from commandline import InputError
 from extract import SiteInfo, Store
 from extract.progress import bar
 from hooks.sites import select_names
+from probing.baselines import baselines
 from probing.calibration import BINS
 from probing.certified import overview, uncertified
+from probing.choices import choice_records
 from probing.config import ProbeConfig
+from probing.duplicates import find_duplicates
 from probing.grid import resolve_device
 from probing.nulls import NULL_DRAWS, mark_chance
-from probing.plan import Plan, make_plan
+from probing.plan import Plan, capped, make_plan
 from probing.protocol import Settings, SiteProbes, probe_site
+from probing.questions import Questions, read_questions
 from probing.results import PredictionWriter, check_out, default_out, write_summary, write_table, writing
 from probing.scores import Record, Scorer
 from probing.table import table
+from probing.versus import Rival
 
 STATISTICS = {
     "intervals": "95 %, percentiles of a bootstrap over leaf classes, the same draws at every site",
@@ -46,35 +52,65 @@ def run(config: ProbeConfig) -> None:
     chosen = select_names(list(store.sites), config.sites)  # pyright: ignore[reportArgumentType]
     sites = [store.sites[name] for name in chosen]
     refused = uncertified(store, chosen, config.allow_uncertified)
-    rows = usable_rows(store, config.allow_partial)
     out = Path(config.out) if config.out else default_out(config.store, config.split)
     check_out(out)
-    plan = plan_of(config, store, rows)
     settings = settings_of(config)
+    rows, copies = choose_rows(config, store)
+    plan = plan_of(config, store, rows)
+    ids = store.samples.id[rows].tolist()
+    rivals = [
+        Rival.open(name, path, ids)
+        for name, path in (("random_init", config.random_init), ("pixel_shuffled", config.pixel_shuffled))
+        if path
+    ]
     scorer = Scorer(plan, draws=config.bootstrap, seed=config.seed, refit=config.refit)
+    names = _unit_names(store, rows, plan)
+    questions = _questions(config, plan, names, scorer)
+    sources = [*_baselines(config, store, ids), *((site, None) for site in sites)]
     probes: list[Record] = []
     hca: list[Record] = []
     nulls: list[np.ndarray] = []
     with writing(out) as folder:
         predictions = PredictionWriter(folder)
-        names = _unit_names(store, rows, plan)
-        for site in bar(len(sites), "site", "probing", iterable=sites):
-            found = probe_site(read_site(store, site.name, rows), plan, settings)
+        for site, given in bar(len(sources), "site", "probing", iterable=sources):
+            found = probe_site(read_site(store, site.name, rows) if given is None else given, plan, settings)
             nulls.append(scorer.nulls(found))
             levels, whole = scorer.score(found, nulls[-1])
+            more = [rival.records(site.name, plan, settings, scorer, found) for rival in rivals]
+            more += [choice_records(scorer, found, questions)] if questions else []
             place = {"site": site.name, "stage": site.stage, "layer": site.layer, "width": site.width}
             place["certified"] = site.name not in refused
-            probes += [place | record for record in levels]
-            hca.append(place | whole)
-            predictions.write(_predictions(site, plan, found, names))
+            probes += [place | record | _merged(by.get(record["level"], {}) for by, _ in more) for record in levels]
+            hca.append(place | whole | _merged(record for _, record in more))
+            predictions.write(_predictions(site.name, plan, found, names))
         predictions.close()
         mark_chance(probes, hca, nulls)
         write_table(folder, "probes", probes)
         write_table(folder, "hca", hca)
-        summary = _summary(config, store, plan, rows, settings, time.monotonic() - started) | {"certificate": overview(store), "uncertified": refused}
+        summary = _summary(config, store, plan, rows, settings, time.monotonic() - started)
+        summary |= {"certificate": overview(store), "uncertified": refused, "duplicates": copies}
         write_summary(folder, summary)
     print(table(probes, hca, summary, wide=config.wide))
     print(f"\n{out}: probes.parquet, hca.parquet, predictions.parquet, summary.json")
+
+
+def choose_rows(config: ProbeConfig, store: Store) -> tuple[np.ndarray, dict[str, Any] | None]:
+    """The rows that are probed, the usable ones less what `duplicates` and `per_leaf` take away; and the duplicates."""
+    rows, samples, report = usable_rows(store, config.allow_partial), store.samples, None
+    plan = plan_of(config, store, rows)
+    if config.duplicates != "ignore":
+        site = next(iter(store.sites))
+        X = read_site(store, site, rows) if samples.level is None else None  # prompts are all nearly equal
+        found = find_duplicates(plan.split, samples.sha256[rows], X, config.duplicate_cosine)
+        report = {"site": site, "dropped": config.duplicates == "drop"}
+        report |= found.report(samples.id[rows].tolist(), plan.split, samples.leaf[rows])
+        if config.duplicates == "drop" and found.near.any():
+            rows = rows[~found.near]
+            plan = plan_of(config, store, rows)
+    if config.per_leaf is not None:
+        leaf, ids = samples.leaf[rows], samples.id[rows].tolist()
+        rows = rows[capped(plan.split, leaf, ids, config.per_leaf, config.seed)]
+    return rows, report
 
 
 def plan_of(config: ProbeConfig, store: Store, rows: np.ndarray) -> Plan:
@@ -135,6 +171,26 @@ def read_site(store: Store, name: str, rows: np.ndarray) -> np.ndarray:
     return X
 
 
+def _questions(config: ProbeConfig, plan: Plan, names: np.ndarray, scorer: Scorer) -> Questions | None:
+    if config.questions is None:
+        return None
+    return read_questions(config.questions, names.tolist(), plan.taxonomy, plan.scored, scorer.truth)
+
+
+def _baselines(config: ProbeConfig, store: Store, ids: list[str]) -> list[tuple[SiteInfo, np.ndarray]]:
+    """Sites that no model was needed for, with their features."""
+    if not config.baselines:
+        return []
+    return [
+        (SiteInfo(name, "baseline", None, "images", "output", X.shape[1], "float32", "", None), X)
+        for name, X in baselines(store, ids).items()
+    ]
+
+
+def _merged(records: Iterable[Record]) -> Record:
+    return {key: value for record in records for key, value in record.items()}
+
+
 def _unit_names(store: Store, rows: np.ndarray, plan: Plan) -> np.ndarray:
     """The id of each test unit: the sample's, or in a text store the leaf's label."""
     if store.samples.level is not None:
@@ -142,7 +198,7 @@ def _unit_names(store: Store, rows: np.ndarray, plan: Plan) -> np.ndarray:
     return store.samples.id[rows].astype(str)[plan.test_units]
 
 
-def _predictions(site: SiteInfo, plan: Plan, found: SiteProbes, names: np.ndarray) -> dict[str, Any]:
+def _predictions(site: str, plan: Plan, found: SiteProbes, names: np.ndarray) -> dict[str, Any]:
     """Columns of predictions.parquet: a row per test unit and scored level that it has."""
     units = plan.test_units
     parts: list[dict[str, Any]] = []
@@ -153,7 +209,7 @@ def _predictions(site: SiteInfo, plan: Plan, found: SiteProbes, names: np.ndarra
         guesses = found.levels[level].predicted[has]
         parts.append(
             {
-                "site": [site.name] * int(has.sum()),
+                "site": [site] * int(has.sum()),
                 "id": names[has],
                 "leaf": plan.leaf[units][has],
                 "level": [level] * int(has.sum()),

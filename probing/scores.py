@@ -75,15 +75,15 @@ class Scorer:
         top = top_k(probe.log_probabilities, probe.classes, truth, TOP) if len(probe.classes) > TOP else right
         gain, prior = self._bits(probe, fitted, truth)
         return {
-            **self._shares(accuracy=np.where(has, right, np.nan)),
+            **self.shares(accuracy=np.where(has, right, np.nan)),
             "macro_accuracy": float(shares.mean()),
             "macro_low": macro_low,
             "macro_high": macro_high,
-            **(self._shares(top5=np.where(has, top, np.nan)) if len(probe.classes) > TOP else _nothing("top5")),
+            **(self.shares(top5=np.where(has, top, np.nan)) if len(probe.classes) > TOP else _nothing("top5")),
             "majority": float((truth[has] == majority).mean()),
             "log_loss": probe.log_loss,
             "prior_log_loss": _mean(prior),
-            **self._values(usable_bits=gain),
+            **self.values(usable_bits=gain),
             "ece": calibration.expected_calibration_error(confidence, right[has]),
             "ks_error": calibration.kolmogorov_smirnov(confidence, right[has]),
             "n_train": probe.n_train,
@@ -104,6 +104,11 @@ class Scorer:
             "converged": probe.fit.converged,
             "path_converged": probe.path_converged,
         }
+
+    def gain(self, probe: LevelProbe) -> np.ndarray:
+        """Usable bits of each test unit, float (test unit,), NaN where it does not count (`probing.information`)."""
+        column = self.plan.scored.index(probe.level)
+        return self._bits(probe, self.plan.scored_path[self.fitted, column], self.truth[:, column])[0]
 
     def _bits(self, probe: LevelProbe, fitted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Usable bits of each test unit, and the prior's loss in nats; NaN where the unit does not count."""
@@ -131,8 +136,8 @@ class Scorer:
                 )[0]
                 for found in members
             ]
-            record |= self._shares(**{kind: hits}) | self._values(**{f"{kind}_bits": np.mean(bits, axis=0)})
-            record |= self._values(**{beyond: right - hits})
+            record |= self.shares(**{kind: hits}) | self.values(**{f"{kind}_bits": np.mean(bits, axis=0)})
+            record |= self.values(**{beyond: right - hits})
         record["controls_converged"] = all(
             found.levels[level].converged for found in probes.controls if level in found.levels
         )
@@ -160,19 +165,19 @@ class Scorer:
         bounds = frechet_bounds(right, present)
         paths, times = np.unique(self._fitted_paths(), axis=0, return_counts=True)
         readings = self.readings(probes)
-        whole = {name: self._whole(found) for name, found in readings.items()}
-        true_paths = self._whole(predicted)
+        whole = {name: self.whole(found) for name, found in readings.items()}
+        true_paths = self.whole(predicted)
         return {
             "levels": ",".join(self.plan.scored),
             "n_test": scores.n,
             "leaves_test": len(np.unique(self.leaf[counted])),
             "n_validation": int(np.any(self.validation >= 0, axis=1).sum()),
             "validation_hca": hca(probes.validation == self.validation, self.validation),
-            **self._shares(hca=true_paths),
+            **self.shares(hca=true_paths),
             "product": independent_product(right, present),
             "frechet_low": bounds[0],
             "frechet_high": bounds[1],
-            **self._shares(**whole),
+            **self.shares(**whole),
             **({} if "leaf_lookup" in whole else _nothing("leaf_lookup")),
             "majority_path": hca(paths[times.argmax()] == truth, truth),
             **self._rehung(probes, true_paths),
@@ -205,7 +210,7 @@ class Scorer:
         paths = self.plan.scored_path[self.fitted]
         return paths[(paths >= 0).any(1)]
 
-    def _whole(self, predicted: np.ndarray) -> np.ndarray:
+    def whole(self, predicted: np.ndarray) -> np.ndarray:
         """1 where a test unit's path is right throughout, float (test unit,); NaN where it has no scored level."""
         right = np.all((predicted == self.truth) | (self.truth < 0), axis=1)
         return np.where(np.any(self.truth >= 0, axis=1), right, np.nan)
@@ -220,12 +225,14 @@ class Scorer:
         if not whole:
             return _nothing("rehung") | _nothing("above_rehung")
         mean = np.mean(whole, axis=0)
-        return self._shares(rehung=mean) | self._values(above_rehung=true_paths - mean)
+        return self.shares(rehung=mean) | self.values(above_rehung=true_paths - mean)
 
-    def _shares(self, **columns: np.ndarray) -> Record:
+    def shares(self, **columns: np.ndarray) -> Record:
+        """Mean and interval of shares (test unit,), NaN where a unit does not count."""
         return self._summarised(columns, share=True)
 
-    def _values(self, **columns: np.ndarray) -> Record:
+    def values(self, **columns: np.ndarray) -> Record:
+        """Likewise of differences and bits."""
         return self._summarised(columns, share=False)
 
     def _summarised(self, columns: Mapping[str, np.ndarray], share: bool) -> Record:

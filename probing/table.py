@@ -133,6 +133,10 @@ def notes(probes: Sequence[Record], summary: Mapping[str, Any]) -> list[str]:
     counts = ", ".join(f"{rows[part]:,} {part}" for part in SPLITS if part in rows)
     lines = [f"Split {summary['split']['source']}: {counts}"]
     lines += [f"Level {e['level']} is not scored: {e['unscored']}." for e in summary["levels"] if e["unscored"]]
+    if (copies := summary.get("duplicates")) and copies["near"]:
+        fate = "left out" if copies["dropped"] else "still in; leave them out with --duplicates drop"
+        alike = f"{copies['exact']:,} of them the same file, the others from a cosine of {copies['threshold']:g}"
+        lines.append(f"Test samples with a copy among the fitted ones: {copies['near']:,} ({alike}); {fate}.")
     unseen = {record["level"]: record["unseen"] for record in probes if record.get("unseen")}
     lines += [
         f"Test samples whose {level} was never trained on: {count:,}; they count as wrong."

@@ -32,7 +32,7 @@ def with_certificate(path: Path, *checks: Check) -> Path:
 
 
 def settings(path: Path, **options) -> ProbeConfig:
-    return ProbeConfig(store=str(path), penalties=[0.1], shuffles=1, bootstrap=100, **options)
+    return ProbeConfig(store=str(path), penalties=[0.1], shuffles=1, bootstrap=1000, **options)
 
 
 def test_a_store_without_certificate_is_refused_before_any_work(tmp_path: Path) -> None:

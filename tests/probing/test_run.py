@@ -20,7 +20,7 @@ from probing.run import run
 from taxonomy import Taxonomy
 from tests.probing.planted import balanced_tree, clusters, ragged_tree, rows_of, write_store
 
-QUICK = {"penalties": [1.0, 0.01], "shuffles": 1, "bootstrap": 200}
+QUICK = {"penalties": [1.0, 0.01], "shuffles": 1, "bootstrap": 1000}
 SITES = ("encoder.1", "encoder.2", "projector", "llm.0", "llm.final")
 
 
@@ -74,7 +74,14 @@ def test_the_wide_table_prints_what_the_default_leaves_out(tmp_path: Path, capsy
 
 
 def test_every_column_is_described(tmp_path: Path) -> None:
-    found = probe(planted(tmp_path / "planted.zarr"), sites=["encoder.2"])
+    store = planted(tmp_path / "planted.zarr")
+    (tmp_path / "q.jsonl").write_text(
+        '{"id": "s12", "level": "order", "options": ["order 0"], "answer": "order 0"}\n'
+        '{"id": "s12", "level": "family", "options": ["family 0"], "answer": "family 0"}\n'
+        '{"id": "s12", "level": "species", "options": ["species 0"], "answer": "species 0"}\n'
+    )
+    others = {"random_init": str(store), "pixel_shuffled": str(store), "questions": str(tmp_path / "q.jsonl")}
+    found = probe(store, sites=["encoder.2"], **others)
     text = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
     described = set(re.findall(r"`([a-z0-9_]+)`", text))
     for record in (found.probes[0], found.hca[0]):
@@ -343,3 +350,63 @@ def test_the_command_line(tmp_path: Path) -> None:
     )
     assert wrong.returncode == 2
     assert wrong.stderr == "error: no level 'genus'; the levels are order, family, species\n"
+
+
+def test_every_number_stands_beside_that_of_an_untrained_store(tmp_path: Path) -> None:
+    store = planted(tmp_path / "planted.zarr")
+    tree = balanced_tree()
+    leaf, split = rows_of(tree, 16)
+    noise = np.random.default_rng(9).normal(size=(128, 12)).astype(np.float32)
+    other = write_store(tmp_path / "random.zarr", {"encoder.1": noise, "encoder.2": noise[:, :4]}, leaf, split, tree)
+    found = probe(store, random_init=str(other), pixel_shuffled=str(store), sites=["encoder.1", "llm.0"])
+    cells = {(record["site"], record["level"]): record for record in found.probes}
+    family = cells["encoder.1", "family"]
+    assert family["random_init"] < 0.5 < family["accuracy"]
+    assert family["above_random_init"] == pytest.approx(family["accuracy"] - family["random_init"])
+    assert family["above_random_init_low"] > 0
+    assert family["pixel_shuffled"] == family["accuracy"]
+    assert family["above_pixel_shuffled_low"] == family["above_pixel_shuffled_high"] == 0
+    assert cells["llm.0", "family"]["random_init"] is None
+    assert found.hca[0]["above_random_init_low"] > 0
+    few = write_store(tmp_path / "few.zarr", {"encoder.1": noise[:100]}, leaf[:100], split[:100], tree)
+    with pytest.raises(InputError, match=r"--random_init .+few.zarr lacks 28 samples of 128 \(the first: 's100'\)"):
+        probe(store, random_init=str(few))
+
+
+def test_copies_are_told_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = planted(tmp_path / "planted.zarr")
+    handle = Store.open(store, mode="r+")
+    sha = np.array([f"{row:064d}" for row in range(128)], object)
+    sha[15] = sha[0]  # both of leaf 0, the first in train, the other in test
+    handle.group["sample/sha256"][:] = sha  # pyright: ignore
+    found = probe(store, sites=["encoder.1"], duplicate_cosine=1)
+    assert (found.summary["duplicates"]["exact"], found.summary["duplicates"]["near"]) == (1, 1)
+    assert "copy among the fitted ones: 1 (1 of them the same file" in capsys.readouterr().out
+    assert found.hca[0]["n_test"] == 32
+    found = probe(store, sites=["encoder.1"], duplicate_cosine=1, duplicates="drop")
+    assert found.hca[0]["n_test"] == 31
+    assert "s15" not in found.predictions()["id"].to_pylist()
+    assert probe(store, sites=["encoder.1"], duplicates="ignore").summary["duplicates"] is None
+
+
+def test_a_cap_on_leaves(tmp_path: Path) -> None:
+    found = probe(planted(tmp_path / "planted.zarr"), sites=["encoder.1"], per_leaf=9)
+    assert found.probes[0]["n_train"] == 8 * 9
+    assert found.hca[0]["n_test"] == 32
+
+
+def test_questions_add_what_the_options_allow(tmp_path: Path) -> None:
+    store = planted(tmp_path / "planted.zarr")
+    tree = balanced_tree()
+    leaf, split = rows_of(tree, 16)
+    rows = []
+    for row in np.flatnonzero(split == "test").tolist():
+        name = tree.leaves[leaf[row]]
+        other = tree.leaves[(leaf[row] + 1) % 8]
+        rows.append({"id": f"s{row}", "level": "species", "options": [name, other], "answer": name})
+    (tmp_path / "bank.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = probe(store, questions=str(tmp_path / "bank.jsonl"), sites=["encoder.1"], levels=["species"])
+    record = found.probes[0]
+    assert record["choice_accuracy"] >= record["accuracy"]
+    assert (record["choice_n"], record["choice_chance"], record["model_accuracy"]) == (32, 0.5, 1)
+    assert record["recovery"] == pytest.approx(record["choice_accuracy"] - 1)
