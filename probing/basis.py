@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CHUNK_ROWS = 4096
+from probing.features import DenseFeatures, Features
+from probing.streaming import RowChunks, StreamedFeatures, checked
+
+CHUNK_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,8 @@ class SpectralBasis:
     N sample, F feature of the user's, D = min(N, F) directions (+ 1 for the intercept), C weight row.
     """
 
-    x_ND: Tensor
-    """The last column is the constant 1 when there is an intercept."""
+    features: Features
+    """(N, D). The last column is the constant 1 when there is an intercept."""
     spectrum_D: Tensor
     """Mean square of each column."""
     turn_FD: Tensor
@@ -54,10 +57,7 @@ def spectral_basis(x_NF: Tensor, *, standardize: bool, intercept: bool) -> Spect
     feature is not scaled. Statistics are the population's (divided by n) and summed in float64.
     """
     mean_F, std_F = _moments(x_NF)
-    constant_F = std_F <= 1e-10 * mean_F.abs()
-    scale_F = torch.where(constant_F | (std_F == 0), 1, std_F) if standardize else torch.ones_like(std_F)
-    shift_F = mean_F if intercept else torch.zeros_like(mean_F)
-    shift_F, scale_F = shift_F.to(x_NF.dtype), scale_F.to(x_NF.dtype)
+    shift_F, scale_F = _standard(mean_F, std_F, x_NF.dtype, standardize=standardize, intercept=intercept)
     standard_NF = (x_NF - shift_F) / scale_F
     samples, features = standard_NF.shape
     if samples < features:
@@ -71,7 +71,50 @@ def spectral_basis(x_NF: Tensor, *, standardize: bool, intercept: bool) -> Spect
     if intercept:
         x_ND = torch.cat([x_ND, x_ND.new_ones(samples, 1)], 1)
     spectrum_D = torch.linalg.vector_norm(x_ND, dim=0).square() / samples
-    return SpectralBasis(x_ND.contiguous(), spectrum_D, turn_FD, shift_F, scale_F, intercept)
+    return SpectralBasis(DenseFeatures(x_ND.contiguous()), spectrum_D, turn_FD, shift_F, scale_F, intercept)
+
+
+def streamed_basis(
+    source: RowChunks, *, standardize: bool, intercept: bool, dtype: torch.dtype, device: torch.device
+) -> SpectralBasis:
+    """The same for features that stay where they are, in two passes over them; every direction is kept.
+
+    Raises InputError for NaN and infinity.
+    """
+    samples, features = source.shape
+    total_F = torch.zeros(features, dtype=torch.float64, device=device)
+    largest = 0
+    for _, matrix in checked(source):
+        largest = max(largest, len(matrix))
+        total_F += torch.from_numpy(matrix).to(device).sum(0, dtype=torch.float64)
+    mean_F = total_F / samples
+    shift_F = (mean_F if intercept else torch.zeros_like(mean_F)).to(dtype)
+    squares_F = torch.zeros_like(mean_F)
+    gram_FF = torch.zeros(features, features, dtype=dtype, device=device)
+    for _, matrix in source.chunks():
+        for chunk_nF in torch.from_numpy(matrix).to(device).split(CHUNK_ROWS):
+            squares_F += (chunk_nF.double() - mean_F).square_().sum(0)
+            moved_nF = chunk_nF.to(dtype) - shift_F
+            gram_FF.addmm_(moved_nF.T, moved_nF)
+    std_F = (squares_F / samples).sqrt()
+    _, scale_F = _standard(mean_F, std_F, dtype, standardize=standardize, intercept=intercept)
+    gram_FF.div_(scale_F[:, None]).div_(scale_F * samples)
+    spectrum_D, turn_FD = torch.linalg.eigh(gram_FF)
+    spectrum_D = spectrum_D.clamp(min=0)
+    if intercept:
+        spectrum_D = torch.cat([spectrum_D, spectrum_D.new_ones(1)])
+    streamed = StreamedFeatures(source, shift_F, scale_F, turn_FD, intercept, largest)
+    return SpectralBasis(streamed, spectrum_D, turn_FD, shift_F, scale_F, intercept)
+
+
+def _standard(
+    mean_F: Tensor, std_F: Tensor, dtype: torch.dtype, *, standardize: bool, intercept: bool
+) -> tuple[Tensor, Tensor]:
+    """Shift and scale of each feature; what varies by rounding only is not scaled."""
+    constant_F = (std_F <= 1e-10 * mean_F.abs()) | (std_F == 0)
+    scale_F = torch.where(constant_F, 1, std_F) if standardize else torch.ones_like(std_F)
+    shift_F = mean_F if intercept else torch.zeros_like(mean_F)
+    return shift_F.to(dtype), scale_F.to(dtype)
 
 
 def _moments(x_NF: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,22 +15,18 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from commandline import InputError
-from probing.basis import SpectralBasis, spectral_basis
+from probing.basis import SpectralBasis, spectral_basis, streamed_basis
+from probing.inputs import Target, as_features, check_dtype, check_penalties, make_target, resolve_device
 from probing.objective import SoftmaxObjective
 from probing.solver import Solution, minimise
+from probing.streaming import RowChunks, StreamedFeatures, checked
 
 MEMORY_BUDGET = 2 << 30
-"""Bytes that one batch of problems may take beside the features; more label sets than fit are solved in turns."""
+"""Bytes that a solve may take beside features that are given in memory, or in all where they are read in chunks.
 
-
-@dataclass(frozen=True)
-class Target:
-    """What one probe is to predict: `labels` (sample,) int64, positions in `classes`, -1 = sample left out."""
-
-    name: str
-    labels: np.ndarray
-    classes: np.ndarray
-    """The labels as given, ascending."""
+More label sets than fit are solved in turns; chunked features that do not fit are read again for every product."""
+SAMPLE_NUMBERS, WEIGHT_NUMBERS = 9, 44
+"""Numbers the solver holds per weight row and sample (logits, residuals, a line's), and per weight (its memory)."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +104,7 @@ class Grid:
 
 
 def fit_grid(
-    X: ArrayLike,
+    X: ArrayLike | RowChunks,
     labels: Mapping[str, ArrayLike],
     penalties: Sequence[float],
     tol: float = 1e-4,
@@ -118,41 +114,72 @@ def fit_grid(
     standardize: bool = True,
     fit_intercept: bool = True,
     dtype: str | None = None,
+    memory_budget: int | None = None,
 ) -> Grid:
     """Fit a linear probe for every level of `labels` at every penalty, over the same features, in one batched solve.
 
-    X: (sample, feature). labels: {level: (sample,) integers}, -1 = the sample has no such level and is no part of that
-    level's problem. Each problem is
+    X: (sample, feature), or a `probing.streaming.RowChunks` of it. labels: {level: (sample,) integers}, -1 = the sample
+    has no such level and is no part of that level's problem. Each problem is
 
         min over W, b of   mean cross-entropy + penalty / 2 * ||W||_F^2,
 
     on features standardised over all rows (unless `standardize` is False), solved until the gradient's Euclidean norm
     is at most `tol`. It equals scikit-learn's LogisticRegression(C=1 / (n * penalty)) on those features, n the rows
     with that level. device: auto (the first GPU, else the CPU), cpu, cuda, cuda:1. dtype: float32 or float64, by
-    default that of X (float32 for narrower ones).
+    default that of X (float32 for narrower ones). memory_budget: bytes, see MEMORY_BUDGET.
 
-    Raises InputError for NaN or infinite features, shapes that do not fit, a level of one class, or no penalty above 0.
+    Raises InputError for NaN or infinite features, shapes that do not fit, a level of one class, no penalty above 0,
+    or a budget in which the largest level cannot be solved.
     """
-    place = resolve_device(device)
-    x_NF = as_features(X, dtype, place)
-    targets = [make_target(name, values, len(x_NF)) for name, values in labels.items()]
+    samples = X.shape[0] if isinstance(X, RowChunks) else len(np.asarray(X))
+    targets = [make_target(name, values, samples) for name, values in labels.items()]
     if not targets:
         raise InputError("no levels to fit: labels is empty")
-    basis = spectral_basis(x_NF, standardize=standardize, intercept=fit_intercept)
     grid = check_penalties(penalties)
+    basis = make_basis(X, device, dtype, standardize=standardize, intercept=fit_intercept, memory_budget=memory_budget)
     fits: dict[tuple[str, float], Fit] = {}
-    for penalty, index, fit in solve_path(basis, targets, grid, tol, max_iter):
+    for penalty, index, fit in solve_path(basis, targets, grid, tol, max_iter, memory_budget=memory_budget):
         fits[targets[index].name, penalty] = fit
     return Grid(grid, {target.name: target.classes for target in targets}, fits)
 
 
+def make_basis(
+    X: ArrayLike | RowChunks,
+    device: str,
+    dtype: str | None = None,
+    *,
+    standardize: bool = True,
+    intercept: bool = True,
+    memory_budget: int | None = None,
+) -> SpectralBasis:
+    """The coordinates to solve in; chunked features are gathered where that takes no more than half of the budget.
+
+    Raises InputError for NaN or infinite features and shapes that do not fit.
+    """
+    place = resolve_device(device)
+    if isinstance(X, RowChunks):
+        wanted = check_dtype(dtype) or str(X.dtype)
+        if 8 * int(np.prod(X.shape)) * np.dtype(wanted).itemsize > (memory_budget or MEMORY_BUDGET):
+            return streamed_basis(
+                X, standardize=standardize, intercept=intercept, dtype=getattr(torch, wanted), device=place
+            )
+        X = np.concatenate([matrix for _, matrix in checked(X)])
+    return spectral_basis(as_features(X, dtype, place), standardize=standardize, intercept=intercept)
+
+
 def solve_path(
-    basis: SpectralBasis, targets: Sequence[Target], penalties: Sequence[float], tol: float, max_iter: int
+    basis: SpectralBasis,
+    targets: Sequence[Target],
+    penalties: Sequence[float],
+    tol: float,
+    max_iter: int,
+    *,
+    memory_budget: int | None = None,
 ) -> Iterator[tuple[float, int, Fit]]:
     """Yield (penalty, position in `targets`, fit) down the penalties, batch after batch."""
-    for batch in _batches(basis, targets):
+    for batch in _batches(basis, targets, memory_budget or MEMORY_BUDGET):
         labels_PN, classes = _stack(basis, [targets[index] for index in batch])
-        w_CD = basis.x_ND.new_zeros(sum(classes), basis.x_ND.shape[1])
+        w_CD = _zeros(basis, sum(classes))
         towards_CD = None
         for penalty in sorted(penalties, reverse=True):
             objective = _objective(basis, labels_PN, classes, [penalty] * len(batch))
@@ -170,10 +197,12 @@ def solve_at(
     tol: float,
     max_iter: int,
     starts: Sequence[Fit | None] | None = None,
+    *,
+    memory_budget: int | None = None,
 ) -> list[Fit]:
     """Each target at its own penalty, in batches, from the fit in `starts` (of the same classes) or from zero."""
     fits: list[Fit | None] = [None] * len(targets)
-    for batch in _batches(basis, targets):
+    for batch in _batches(basis, targets, memory_budget or MEMORY_BUDGET):
         labels_PN, classes = _stack(basis, [targets[index] for index in batch])
         begin = [None if starts is None else starts[index] for index in batch]
         w_CD = torch.cat([_inward(basis, fit, count) for fit, count in zip(begin, classes, strict=True)])
@@ -182,58 +211,6 @@ def solve_at(
         for index, fit in zip(batch, _fits(basis, found, classes), strict=True):
             fits[index] = fit
     return [fit for fit in fits if fit is not None]
-
-
-def make_target(name: str, values: ArrayLike, samples: int) -> Target:
-    """A target from integer labels (sample,), -1 = left out. Raises InputError, also for fewer than two classes."""
-    given = np.asarray(values)
-    if given.shape != (samples,):
-        raise InputError(f"level {name!r} has labels of shape {given.shape} for {samples} samples; give one per sample")
-    if given.dtype.kind not in "iu":
-        raise InputError(f"level {name!r} has labels of type {given.dtype}; give integers, -1 for a sample without it")
-    classes = np.unique(given[given >= 0])
-    if len(classes) < 2:
-        raise InputError(
-            f"level {name!r} has {len(classes)} class in {samples} samples; a probe needs two or more to tell apart"
-        )
-    labels = np.where(given >= 0, np.searchsorted(classes, given), -1).astype(np.int64)
-    return Target(name, labels, classes)
-
-
-def check_penalties(penalties: Sequence[float]) -> tuple[float, ...]:
-    """The penalties as given, once each. Raises InputError unless all are finite and above 0."""
-    grid = tuple(dict.fromkeys(float(penalty) for penalty in penalties))
-    if not grid or not all(0 < penalty < np.inf for penalty in grid):
-        raise InputError(f"the penalties should be one or more finite numbers above 0, not {list(penalties)}")
-    return grid
-
-
-def as_features(X: ArrayLike, dtype: str | None, device: torch.device) -> Tensor:
-    """(sample, feature) on the device, float32 or float64. Raises InputError for other shapes, NaN and infinity."""
-    given = np.asarray(X)
-    if dtype not in (None, "float32", "float64"):
-        raise InputError(f"dtype {dtype!r} is not float32 or float64")
-    if given.ndim != 2 or 0 in given.shape:
-        raise InputError(f"features should be (sample, feature) with one or more of each, not {given.shape}")
-    wanted = dtype or ("float64" if given.dtype.itemsize > 4 or given.dtype.kind in "iub" else "float32")
-    values = np.require(given, dtype=wanted, requirements=["C", "W"])
-    finite = np.isfinite(values).all(1)
-    if not finite.all():
-        raise InputError(
-            f"{(~finite).sum()} of {len(values)} rows hold NaN or infinite features, the first is row "
-            f"{int(np.argmin(finite))}; leave such rows out"
-        )
-    return torch.from_numpy(values).to(device)
-
-
-def resolve_device(device: str) -> torch.device:
-    """The torch device; auto is the first GPU, else the CPU. Raises InputError for one that is not there."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
 
 
 def linear_logits(X: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
@@ -248,24 +225,38 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 
 
-def _batches(basis: SpectralBasis, targets: Sequence[Target]) -> list[list[int]]:
-    """Positions of targets that are solved together; equal class counts are neighbours."""
-    samples, directions = basis.x_ND.shape
-    row_bytes = basis.x_ND.element_size() * (6 * samples + 24 * directions)
+def _batches(basis: SpectralBasis, targets: Sequence[Target], budget: int) -> list[list[int]]:
+    """Positions of targets that are solved together; equal class counts are neighbours.
+
+    Raises InputError for a target that no budget this small can solve over streamed features.
+    """
+    samples, directions = basis.features.shape
+    row_bytes = basis.spectrum_D.element_size() * (SAMPLE_NUMBERS * samples + WEIGHT_NUMBERS * directions)
+    if streamed := isinstance(basis.features, StreamedFeatures):
+        budget -= basis.features.resident_bytes
     batches: list[list[int]] = []
     room = 0
     for index in sorted(range(len(targets)), key=lambda index: len(targets[index].classes)):
         need = len(targets[index].classes) * row_bytes
+        if streamed and need > budget:
+            raise InputError(
+                f"level {targets[index].name!r} ({len(targets[index].classes)} classes, {samples:,} samples) takes "
+                f"{(need - budget) / 2**20:,.0f} MiB more than the memory budget; raise it by that"
+            )
         if not batches or need > room:
             batches.append([])
-            room = MEMORY_BUDGET
+            room = budget
         batches[-1].append(index)
         room -= need
     return batches
 
 
+def _zeros(basis: SpectralBasis, rows: int) -> Tensor:
+    return basis.spectrum_D.new_zeros(rows, len(basis.spectrum_D))
+
+
 def _stack(basis: SpectralBasis, targets: Sequence[Target]) -> tuple[Tensor, list[int]]:
-    labels = torch.from_numpy(np.stack([target.labels for target in targets])).to(basis.x_ND.device)
+    labels = torch.from_numpy(np.stack([target.labels for target in targets])).to(basis.spectrum_D.device)
     return labels, [len(target.classes) for target in targets]
 
 
@@ -274,8 +265,8 @@ def _objective(
 ) -> SoftmaxObjective:
     """Two classes are one row w = W_1 - W_0 to the user, and penalty / 2 ||w||^2 is penalty ||W||_F^2 of the two."""
     doubled = [penalty * (2 if count == 2 else 1) for penalty, count in zip(penalties, classes, strict=True)]
-    penalty_P = torch.tensor(doubled, dtype=basis.x_ND.dtype, device=basis.x_ND.device)
-    return SoftmaxObjective(basis.x_ND, labels_PN, classes, penalty_P, basis.intercept)
+    penalty_P = torch.tensor(doubled, dtype=basis.spectrum_D.dtype, device=basis.spectrum_D.device)
+    return SoftmaxObjective(basis.features, labels_PN, classes, penalty_P, basis.intercept)
 
 
 def _fits(basis: SpectralBasis, found: Solution, classes: list[int]) -> list[Fit]:
@@ -292,7 +283,7 @@ def _fits(basis: SpectralBasis, found: Solution, classes: list[int]) -> list[Fit
 
 def _inward(basis: SpectralBasis, fit: Fit | None, classes: int) -> Tensor:
     if fit is None:
-        return basis.x_ND.new_zeros(classes, basis.x_ND.shape[1])
-    coef, intercept = (torch.from_numpy(part).to(basis.x_ND) for part in (fit.coef, fit.intercept))
+        return _zeros(basis, classes)
+    coef, intercept = (torch.from_numpy(part).to(basis.spectrum_D) for part in (fit.coef, fit.intercept))
     rows = basis.inward(coef, intercept)
     return torch.cat([-rows / 2, rows / 2]) if len(rows) == 1 else rows

@@ -1,0 +1,185 @@
+"""Features read in chunks against the same features in memory: the same probes, in a bounded memory, measured."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from commandline import InputError
+from probing import fit_grid, grid
+from probing.basis import spectral_basis, streamed_basis
+from probing.grid import as_features, resolve_device
+from probing.streaming import ArrayChunks, RowChunks, SiteChunks, StreamedFeatures
+
+PENALTIES = [1e-1, 1e-3]
+
+
+@pytest.fixture
+def X() -> np.ndarray:
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(700, 24)) @ rng.normal(size=(24, 24)) * np.exp(rng.normal(size=24)) + 5 * rng.normal(
+        size=24
+    )
+
+
+@pytest.fixture
+def labels(X: np.ndarray) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(4)
+    Z = (X - X.mean(0)) / X.std(0)
+    finest = (Z @ rng.normal(size=(24, 6)) + rng.normal(size=(700, 6))).argmax(1)
+    return {"two": finest // 3, "six": finest, "part": np.where(np.arange(700) % 3, finest, -1)}
+
+
+@pytest.fixture
+def streams(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The streamed bases that were made: a test of streaming should know that it streamed."""
+    made: list[object] = []
+
+    def record(*args, **kwargs):
+        made.append(streamed_basis(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(grid, "streamed_basis", record)
+    return made
+
+
+def budget_of(X: np.ndarray) -> int:
+    """The most at which chunks of X are not gathered."""
+    return 8 * X.nbytes - 1
+
+
+@pytest.mark.parametrize(("standardize", "intercept"), [(True, True), (False, True), (True, False), (False, False)])
+@pytest.mark.parametrize("samples", [700, 15])
+def test_the_same_probes_in_float64(X, labels, streams, standardize: bool, intercept: bool, samples: int) -> None:
+    X, labels = X[:samples], {level: y[:samples] for level, y in labels.items()}
+    options = {"tol": 1e-8, "standardize": standardize, "fit_intercept": intercept}
+    dense = fit_grid(X, labels, PENALTIES, **options)
+    chunked = fit_grid(ArrayChunks(X, 64), labels, PENALTIES, **options, memory_budget=max(budget_of(X), 1 << 19))
+    assert len(streams) == (8 * X.nbytes > 1 << 19)
+    for level in labels:
+        for penalty in PENALTIES:
+            assert chunked.converged(level, penalty)
+            for part in ("coef", "intercept"):
+                expected = getattr(dense, part)(level, penalty)
+                scale = max(np.abs(expected).max(), 1e-12)
+                assert np.abs(getattr(chunked, part)(level, penalty) - expected).max() <= 1e-5 * scale
+
+
+def test_the_same_products(X: np.ndarray) -> None:
+    """Logits and gradients are those of the features turned by hand."""
+    x_NF = as_features(X, None, resolve_device("cpu"))
+    basis = streamed_basis(ArrayChunks(X, 100), standardize=True, intercept=True, dtype=x_NF.dtype, device=x_NF.device)
+    dense = spectral_basis(x_NF, standardize=True, intercept=True)
+    assert isinstance(basis.features, StreamedFeatures)
+    np.testing.assert_allclose(basis.spectrum_D, dense.spectrum_D, atol=1e-9)
+    turned = np.hstack([(X - X.mean(0)) / X.std(0) @ basis.turn_FD.numpy(), np.ones((700, 1))])
+    w = np.random.default_rng(0).normal(size=(5, 25))
+    r = np.random.default_rng(1).normal(size=(5, 700))
+    as_tensor = x_NF.new_tensor
+    np.testing.assert_allclose(basis.features.logits(as_tensor(w)), w @ turned.T, atol=1e-9)
+    np.testing.assert_allclose(basis.features.gradient(as_tensor(r)), r @ turned, atol=1e-9)
+
+
+def test_chunks_that_fit_are_gathered(X, labels, streams) -> None:
+    gathered = fit_grid(ArrayChunks(X, 64), labels, [1e-2], memory_budget=budget_of(X) + 1)
+    assert not streams
+    assert np.array_equal(gathered.coef("six", 1e-2), fit_grid(X, labels, [1e-2]).coef("six", 1e-2))
+
+
+@pytest.mark.parametrize("budget", [None, 1 << 19])
+def test_nan_in_a_chunk_is_told_by_its_row(X, labels, budget: int | None) -> None:
+    X[130, 2] = np.nan
+    with pytest.raises(InputError, match="the first is row 130"):
+        fit_grid(ArrayChunks(X, 64), labels, [1e-2], memory_budget=budget)
+
+
+def test_a_budget_that_is_too_small_is_told_before_any_solving(X, labels) -> None:
+    with pytest.raises(InputError, match=r"level '\w+' \(\d classes, 700 samples\) takes .* MiB more"):
+        fit_grid(ArrayChunks(X, 64), labels, [1e-2], memory_budget=40_000)
+
+
+def test_rows_of_a_site_are_those_of_the_store(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "s.zarr", rows=100, width=6, chunk_rows=16)
+    rows = np.flatnonzero(np.arange(100) % 3 != 1)
+    source = SiteChunks(store, "llm.0", rows)
+    assert isinstance(source, RowChunks)
+    pieces = list(source.chunks())
+    assert len(pieces) == 7
+    assert np.array_equal(np.concatenate([np.arange(len(rows))[part] for part, _ in pieces]), np.arange(len(rows)))
+    assert np.array_equal(np.concatenate([matrix for _, matrix in pieces]), store.matrix("llm.0", rows))
+    with pytest.raises(InputError, match="ascending"):
+        SiteChunks(store, "llm.0", np.array([3, 2]))
+
+
+BUDGET = 256 << 20
+SCRIPT = """
+import json, resource, sys, threading, time
+import numpy as np, torch
+from extract import Store
+from probing import fit_grid
+from probing.streaming import SiteChunks
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+torch.linalg.eigh(torch.eye(8)); (torch.ones(64, 64) @ torch.ones(64, 64)).sum()
+store = Store.open(sys.argv[1]); rows = np.arange(len(store)); labels = {"a": store.samples.leaf.astype(int)}
+labels["b"] = labels["a"] // 2
+before, peak, done = resident(), [0], threading.Event()
+def watch():
+    while not done.wait(0.002):
+        peak[0] = max(peak[0], resident())
+thread = threading.Thread(target=watch); thread.start()
+X = SiteChunks(store, "llm.0", rows)
+fitted = fit_grid(X, labels, [1e-1, 1e-2], tol=1e-5, memory_budget=int(sys.argv[2]))
+done.set(); thread.join()
+probes = {f"{l}{p}": np.hstack([fitted.coef(l, p), fitted.intercept(l, p)[:, None]]) for l, p in fitted.fits}
+np.savez(sys.argv[3], **probes)
+print(json.dumps({"grown": peak[0] - before}))
+"""
+
+
+@pytest.mark.slow
+def test_peak_memory_stays_within_the_budget(tmp_path: Path) -> None:
+    """700 MB of features under a budget of 256: real resident memory, in a process of its own."""
+    path = tmp_path / "s.zarr"
+    write_store(path, rows=170_000, width=1024, chunk_rows=1024, classes=8)
+    grown, probes = {}, {}
+    for name, budget in (("streamed", BUDGET), ("gathered", 20 << 30)):
+        out = tmp_path / f"{name}.npz"
+        command = [sys.executable, "-c", SCRIPT, str(path), str(budget), str(out)]
+        grown[name] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["grown"]
+        probes[name] = dict(np.load(out))
+    size = sum(array.nbytes for array in probes["streamed"].values())
+    assert grown["streamed"] <= 1.3 * (BUDGET + size)
+    assert grown["gathered"] > 2 * grown["streamed"]
+    for key, expected in probes["gathered"].items():
+        assert np.abs(probes["streamed"][key] - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
+
+
+def write_store(path: Path, rows: int, width: int, chunk_rows: int, classes: int = 4):
+    """A store of one site, correlated features whose means follow the leaves; nothing larger than a chunk is held."""
+    from types import SimpleNamespace
+
+    import torch
+
+    from extract import Store
+    from extract.writer import Writer
+    from taxonomy import Taxonomy
+
+    site = SimpleNamespace(name="llm.0", stage="llm", layer=0, module="", reads="output", width=width)
+    tree = Taxonomy.from_paths([("root", str(leaf)) for leaf in range(classes)])
+    ids = [str(row) for row in range(rows)]
+    leaf = np.random.default_rng(0).integers(0, classes, rows).astype(np.int32)
+    options = {"sites": [site], "ids": ids, "leaf": leaf, "split": ["train"] * rows, "taxonomy": tree}
+    writer = Writer(Store.create(path, **options, chunk_rows=chunk_rows))
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(classes, width, generator=generator)
+    scale = torch.arange(1, width + 1) ** -0.3
+    for unit in writer.pending:
+        part = slice(unit.start, unit.stop)
+        noise = 8 * torch.randn(len(unit), width, generator=generator)
+        writer.put(unit, unit, {site.name: (centres[leaf[part]] + noise).mul_(scale).bfloat16()})
+        writer.commit(unit, [""] * len(unit), ["ok"] * len(unit))
+    return Store.open(path)
