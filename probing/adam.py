@@ -16,15 +16,24 @@ class Heads(nn.Module):
     """Classifiers side by side on one input: features (sample, feature) to the logits of all (sample, class).
 
     widths: the classes of each head. hidden: None for linear heads, which are one matrix together; else each head has
-    a hidden layer of that many units with a ReLU behind it. Weights and intercepts start as torch's Linear layers do,
-    uniform within 1 / sqrt(inputs), drawn head after head.
+    a hidden layer of that many units with a ReLU behind it. like: a tensor of the dtype and on the device to use.
+    Weights and intercepts start as torch's Linear layers do, uniform within 1 / sqrt(inputs), each head's drawn from
+    its own generator in `rngs`.
     """
 
-    def __init__(self, features: int, widths: Sequence[int], hidden: int | None, like: Tensor, rng: torch.Generator):
+    def __init__(
+        self,
+        features: int,
+        widths: Sequence[int],
+        hidden: int | None,
+        like: Tensor,
+        rngs: Sequence[torch.Generator],
+    ) -> None:
         super().__init__()
         self.widths = tuple(widths)
+        pairs = zip(self.widths, rngs, strict=True)
         if hidden is None:
-            parts = [_linear(features, width, like, rng) for width in self.widths]
+            parts = [_linear(features, width, like, rng) for width, rng in pairs]
             merged = _empty(features, sum(self.widths), like)
             with torch.no_grad():
                 merged.weight.copy_(torch.cat([part.weight for part in parts]))
@@ -33,8 +42,16 @@ class Heads(nn.Module):
         else:
             self.parts = nn.ModuleList(
                 nn.Sequential(_linear(features, hidden, like, rng), nn.ReLU(), _linear(hidden, width, like, rng))
-                for width in self.widths
+                for width, rng in pairs
             )
+        self.merged = hidden is None
+
+    def head(self, place: int) -> list[Tensor]:
+        """Weights and intercepts of one head in turn, views of the module's, without gradients."""
+        if not self.merged:
+            return [values.detach() for values in self.parts[place].parameters()]
+        rows = slice(sum(self.widths[:place]), sum(self.widths[: place + 1]))
+        return [values.detach()[rows] for values in self.parts[0].parameters()]
 
     def forward(self, x_ND: Tensor) -> Tensor:
         return torch.cat([part(x_ND) for part in self.parts], 1)
@@ -86,4 +103,6 @@ def _linear(inputs: int, outputs: int, like: Tensor, rng: torch.Generator) -> nn
 
 
 def _empty(inputs: int, outputs: int, like: Tensor) -> nn.Linear:
-    return nn.utils.skip_init(nn.Linear, inputs, outputs, dtype=like.dtype, device=like.device)
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, dtype=like.dtype, device=like.device)
+    assert isinstance(layer, nn.Linear)
+    return layer

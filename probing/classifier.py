@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,17 +20,17 @@ COLDEST, HOTTEST = 1e-4, 1e4
 """The temperatures that are looked at, times the spread of the scores."""
 
 
-def training_data(probe: Any, X: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Features (sample, feature), float32 or float64, and codes (sample,) int64 of the labels in `probe.classes_`.
+def training_data(probe: BaseEstimator, X: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features (sample, feature), float32 or float64; the classes; and int64 codes (sample,) of the labels in them.
 
-    Sets `classes_` and `n_features_in_`. Raises ValueError for what cannot be fitted, one class too.
+    Sets `n_features_in_` of the probe. Raises ValueError for what cannot be fitted, one class too.
     """
     X, y = validate_data(probe, X, y, dtype=FLOATS)  # pyright: ignore[reportArgumentType]
     check_classification_targets(y)
-    probe.classes_, codes = np.unique(y, return_inverse=True)
-    if len(probe.classes_) < 2:
-        raise ValueError(f"the labels hold one class, {probe.classes_[0]!r}; a probe needs two or more to tell apart")
-    return np.asarray(X), codes.astype(np.int64)
+    classes, codes = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"the labels hold one class, {classes[0]!r}; a probe needs two or more to tell apart")
+    return np.asarray(X), classes, codes.astype(np.int64)
 
 
 def known_features(probe: BaseEstimator, X: ArrayLike) -> np.ndarray:
@@ -62,14 +61,14 @@ class Standardised:
         return coef_KF.cpu().numpy().astype(dtype), intercept_K.cpu().numpy().astype(dtype)
 
 
-def standardised(X: np.ndarray, device: torch.device, *, scale: bool = True, centre: bool = True) -> Standardised:
+def standardised(features_NF: Tensor, *, scale: bool = True, centre: bool = True) -> Standardised:
     """Centre and scale features (sample, feature) by their population's moments; a constant one is not scaled."""
-    x_NF = torch.tensor(X, dtype=torch.float64, device=device)
+    x_NF = features_NF.double()
     mean_F = x_NF.mean(0)
-    std_F = (x_NF - mean_F).square_().mean(0).sqrt()
+    std_F = (x_NF - mean_F).square_().mean(0).sqrt_()
     scale_F = torch.where(std_F > 1e-10 * mean_F.abs(), std_F, 1.0) if scale else torch.ones_like(std_F)
     shift_F = mean_F if centre else torch.zeros_like(mean_F)
-    return Standardised(x_NF.sub_(shift_F).div_(scale_F), shift_F, scale_F)
+    return Standardised((x_NF - shift_F).div_(scale_F), shift_F, scale_F)
 
 
 def temperature(scores: np.ndarray, codes: np.ndarray) -> float:

@@ -41,10 +41,10 @@ class LDAProbe(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit on features (sample, feature) and labels (sample,). Raises ValueError, for one class too."""
-        X, codes = training_data(self, X, y)
+        X, self.classes_, codes = training_data(self, X, y)
         if self.shrinkage != "auto" and not (isinstance(self.shrinkage, int | float) and 0 <= self.shrinkage <= 1):
             raise ValueError(f"shrinkage should be auto or a number from 0 to 1, not {self.shrinkage!r}")
-        at = standardised(X, resolve_device(self.device), scale=self.standardize)
+        at = standardised(torch.tensor(X, device=resolve_device(self.device)), scale=self.standardize)
         code_N = torch.from_numpy(codes).to(at.z_NF.device)
         count_K = torch.bincount(code_N).double()
         prior_K = count_K / len(code_N)

@@ -36,8 +36,8 @@ class MeanDifferenceProbe(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit on features (sample, feature) and labels (sample,). Raises ValueError, for one class too."""
-        X, codes = training_data(self, X, y)
-        at = standardised(X, resolve_device(self.device), scale=self.standardize)
+        X, self.classes_, codes = training_data(self, X, y)
+        at = standardised(torch.tensor(X, device=resolve_device(self.device)), scale=self.standardize)
         code_N = torch.from_numpy(codes).to(at.z_NF.device)
         count_K = torch.bincount(code_N).double()
         mean_KF = class_means(at.z_NF, code_N, count_K)

@@ -53,17 +53,17 @@ class MLPProbe(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit on features (sample, feature) and labels (sample,). Raises ValueError, for one class too."""
-        X, codes = training_data(self, X, y)
+        X, self.classes_, codes = training_data(self, X, y)
         hidden = X.shape[1] if self.hidden is None else self.hidden
         for name, value in (("hidden", hidden), ("epochs", self.epochs), ("batch_size", self.batch_size)):
             if value < 1:
                 raise ValueError(f"{name} should be 1 or more, not {value}")
         device = resolve_device(self.device)
-        at = standardised(X, device, scale=self.standardize, centre=self.standardize)
+        at = standardised(torch.tensor(X, device=device), scale=self.standardize, centre=self.standardize)
         self.mean_, self.scale_ = at.shift_F.cpu().numpy().astype(X.dtype), at.scale_F.cpu().numpy().astype(X.dtype)
         x_ND = at.z_NF.to(torch.float32 if X.dtype == np.float32 else torch.float64)
         rng = torch.Generator().manual_seed(self.seed)
-        heads = Heads(X.shape[1], [len(self.classes_)], hidden, x_ND, rng)
+        heads = Heads(X.shape[1], [len(self.classes_)], hidden, x_ND, [rng])
         losses = train(
             heads,
             x_ND,
@@ -79,7 +79,7 @@ class MLPProbe(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"training diverged: the loss of its last epoch is {self.loss_curve_[-1]}; give a smaller learning_rate"
             )
-        weights = [values.detach().cpu().numpy() for values in heads.parameters()]
+        weights = [values.cpu().numpy() for values in heads.head(0)]
         self.coefs_, self.intercepts_ = [weights[0].T, weights[2].T], [weights[1], weights[3]]
         return self
 

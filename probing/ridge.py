@@ -42,9 +42,11 @@ class RidgeProbe(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit on features (sample, feature) and labels (sample,). Raises ValueError, for one class too."""
-        X, codes = training_data(self, X, y)
+        X, self.classes_, codes = training_data(self, X, y)
         (penalty,) = check_penalties([self.penalty])
-        at = standardised(X, resolve_device(self.device), scale=self.standardize, centre=self.fit_intercept)
+        at = standardised(
+            torch.tensor(X, device=resolve_device(self.device)), scale=self.standardize, centre=self.fit_intercept
+        )
         target_NK = _indicators(torch.from_numpy(codes).to(at.z_NF.device), len(self.classes_))
         mean_K = target_NK.mean(0) if self.fit_intercept else torch.zeros_like(target_NK[0])
         w_KF, leverage_N = _ridge(at.z_NF, target_NK - mean_K, penalty)
