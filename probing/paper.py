@@ -54,7 +54,7 @@ CHOICES = (
     Choice(
         "batches in the order of the file, which is sorted by class",
         "a convex problem, solved: the order of the rows cannot matter",
-        "a batch of 512 holds few classes, and the classes at the end of the file are the last ones learnt",
+        "a batch of 512 holds few classes (17 of CUB-200's 200), so a step answers to those alone",
     ),
     Choice(
         "raw features",

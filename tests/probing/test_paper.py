@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -13,6 +11,7 @@ from torch import nn
 
 from commandline import InputError
 from probing import fit_grid
+from probing.adam import Heads, train
 from probing.paper import published_levels, published_plan, run_site
 from probing.paper_training import PaperSettings, paper_probe
 from probing.plan import make_plan
@@ -94,16 +93,22 @@ def test_a_snapshot_reads_the_user_s_features(hidden: bool, standardize: bool) -
     assert (probe.last.predicted == labels["c"][split == "test"]).mean() == probe.test_accuracy[-1]
 
 
-def test_file_order_favours_the_classes_at_the_end_of_a_sorted_file() -> None:
-    _, labels, split = separable()
-    X = np.random.default_rng(0).normal(size=(len(split), 10)).astype(np.float32)
-    settings = PaperSettings(learning_rate=0.05, epochs=3, batch_size=20)
-    late = [
-        (paper_probe(X, labels, split, replace(settings, shuffle=shuffle))["c"].last.predicted >= 4).mean()
-        for shuffle in (False, True)
-    ]
-    assert late[0] > 0.7
-    assert abs(late[1] - 0.5) < 0.15
+def test_a_shuffled_epoch_is_an_epoch_of_the_rows_in_another_order() -> None:
+    X, labels, _ = separable()
+    x_ND, label_PN = torch.from_numpy(X), torch.from_numpy(labels["c"])[None]
+    order = torch.randperm(len(X), generator=torch.Generator().manual_seed(7))
+    weights, losses = [], []
+    for x, y, shuffle in (
+        (x_ND, label_PN, torch.Generator().manual_seed(7)),
+        (x_ND[order], label_PN[:, order], None),
+        (x_ND, label_PN, None),
+    ):
+        heads = Heads(10, [8], None, x_ND, [torch.Generator().manual_seed(0)])
+        losses += list(train(heads, x, y, learning_rate=1e-2, epochs=1, batch_size=32, shuffle=shuffle))
+        weights.append(heads.head(0)[0].clone())
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.allclose(weights[0], weights[2], atol=1e-4)
+    assert losses[0] == losses[1]
 
 
 def test_the_seed_decides_and_global_state_does_not() -> None:
