@@ -7,7 +7,6 @@ from torch import Tensor
 from hooks.certificate import Check
 from hooks.checks.case import BLIND, Case, apart, check, run
 from hooks.checks.entry import replaced
-from hooks.inputs import change_pixels
 from hooks.sites import Site
 
 NAME = "carries the image"
@@ -22,12 +21,11 @@ def carries_image(case: Case) -> list[Check]:
 
 
 def _carries(case: Case, here: str, there: str) -> Check:
-    other, site = change_pixels(case.inputs, 1), case.sites[here]
-    before, changed = case.base[there], case.rows(other)[there]
+    site = case.sites[here]
+    before, changed = case.base[there], case.other[there]
     stood = _values(case, site)
-    left = iter(stood * (1 + 8))  # a reader may run the model more than once
-    with replaced(case.model, site, lambda value: next(left)):
-        back = case.rows(other)[there]
+    with replaced(case.model, site, lambda value, call: stood[call]):
+        back = case.rows(case.other_inputs)[there]
     whole = max(apart(a, b) for a, b in zip(changed, before, strict=True))
     rest = max(apart(a, b) for a, b in zip(back, before, strict=True))
     if rest <= max(BLIND, 0.01 * case.slack):
@@ -41,7 +39,7 @@ def _values(case: Case, site: Site) -> list[Tensor]:
     """What stands at a site, once per call of its module that the site reads."""
     found: list[Tensor] = []
 
-    def keep(value: Tensor) -> Tensor:
+    def keep(value: Tensor, call: int) -> Tensor:
         found.append(value.detach().clone())
         return value
 

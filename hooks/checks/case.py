@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hooks.certificate import Check, Status
+from hooks.inputs import change_pixels
 from hooks.recording import tensors
 from hooks.sites import Key, SiteMap
 
@@ -43,6 +44,16 @@ class Case:
     def base(self) -> Tokens:
         """The rows in question."""
         return self.read(self.model, self.inputs, self.sites)
+
+    @cached_property
+    def other_inputs(self) -> Mapping[str, Any]:
+        """The same batch with other pixels."""
+        return change_pixels(self.inputs, 1)
+
+    @cached_property
+    def other(self) -> Tokens:
+        """The rows on other pixels."""
+        return self.rows(self.other_inputs)
 
     @cached_property
     def output(self) -> dict[Key, Tensor]:

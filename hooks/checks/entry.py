@@ -125,7 +125,7 @@ def _embeddings(model: nn.Module, inputs: Mapping[str, Any]) -> dict[Place, Tens
 def _at_entry(model: nn.Module, inputs: Mapping[str, Any], site: Site | None) -> dict[Place, Tensor]:
     found: dict[Place, Tensor] = {}
 
-    def keep(value: Tensor) -> Tensor:
+    def keep(value: Tensor, call: int) -> Tensor:
         found[(site.module if site else "", 0)] = value.detach().to("cpu", copy=True)
         return value
 
@@ -137,25 +137,28 @@ def _at_entry(model: nn.Module, inputs: Mapping[str, Any], site: Site | None) ->
 
 
 @contextmanager
-def replaced(model: nn.Module, site: Site, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """While it lasts, what stands at a site is another tensor, in every forward and every call that the site reads."""
+def replaced(model: nn.Module, site: Site, change: Callable[[Tensor, int], Tensor]) -> Iterator[None]:
+    """While it lasts, what stands at a site is another tensor, in every forward and every call that the site reads.
+
+    `change`: from what stood there, in which of these calls of the forward, to what shall stand there.
+    """
     calls = [0]
 
     def begin(_: nn.Module, args: Any) -> None:
         calls[0] = 0
 
-    def mine() -> bool:
-        calls[0] += 1
-        return site.call in (None, calls[0] - 1)
+    def put(whole: Any) -> Any:
+        call, calls[0] = calls[0], calls[0] + 1
+        if site.call not in (None, call):
+            return whole
+        return _put(whole, site.key, lambda value: change(value, call - (site.call or 0)))
 
     def enter(_: nn.Module, args: Any, kwargs: Any) -> Any:
-        if not mine():
-            return None
-        whole = _put({"args": args, "kwargs": kwargs}, site.key, change)
+        whole = put({"args": args, "kwargs": kwargs})
         return whole["args"], whole["kwargs"]
 
     def leave(_: nn.Module, args: Any, output: Any) -> Any:
-        return _put(output, site.key, change) if mine() else None
+        return put(output)
 
     module = model.get_submodule(site.module)
     handles = [model.register_forward_pre_hook(begin)]
@@ -170,7 +173,7 @@ def replaced(model: nn.Module, site: Site, change: Callable[[Tensor], Tensor]) -
             handle.remove()
 
 
-def mirrored(value: Tensor, shape: torch.Size, sample: int, place: int) -> Tensor:
+def mirrored(value: Tensor, call: int, shape: torch.Size, sample: int, place: int) -> Tensor:
     """A tensor with one row, at a position of the sequence, read backwards: as long as before, another direction."""
     value = value.clone()
     rows = value.movedim(_position_axes(value, shape), (0, 1))

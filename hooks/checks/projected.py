@@ -12,7 +12,6 @@ from torch import Tensor
 from hooks.certificate import Check
 from hooks.checks.case import Case, apart, check, stacked
 from hooks.checks.entry import Entry, Pairing, pair
-from hooks.inputs import change_pixels
 from hooks.recording import tensors
 
 ROWS, FEATURES = "projected rows", "image features"
@@ -41,11 +40,10 @@ def projected_rows(case: Case, entry: Entry | None) -> list[Check]:
 
 def _up_to_place(case: Case, paired: Pairing) -> Check:
     """Scaled, or with positions or token embeddings added on the way: the image changes them in the same direction."""
-    other = case.rows(change_pixels(case.inputs, 1), [SITE])
     entry, distances, plain = paired.entry, [], []
     for sample in range(case.samples):
         before, own = paired.both(case.base, SITE, entry.rows, sample)
-        after, own_after = paired.both(other, SITE, entry.other, sample)
+        after, own_after = paired.both(case.other, SITE, entry.other, sample)
         distances.append(apart(_unit(after - before), _unit(own_after.float() - own.float())))
         plain.append(apart(before, own))
     if max(distances) <= max(_ALIKE, case.slack):
@@ -61,11 +59,10 @@ def image_features(case: Case) -> list[Check]:
     method = _method(case.model)
     if method is None:
         return [check(FEATURES, SITE, "n/a", reason="the model has no get_image_features")]
-    other_inputs = change_pixels(case.inputs, 1)
-    before, after = _features(method, case.inputs), _features(method, other_inputs)
+    before, after = _features(method, case.inputs), _features(method, case.other_inputs)
     if isinstance(before, str) or isinstance(after, str):
         return [check(FEATURES, SITE, "n/a", reason=str(before))]
-    rows, moved_rows = stacked(case.base[SITE]), stacked(case.rows(other_inputs, [SITE])[SITE])
+    rows, moved_rows = stacked(case.base[SITE]), stacked(case.other[SITE])
     moving = (rows != moved_rows).any(-1)
     closest = float("inf")
     for own, own_after in zip(before, after, strict=False):

@@ -16,9 +16,9 @@ from commandline import InputError
 from hooks import Certificate, Loaded, SiteMap, capture, certify, find_sites, load, text_sites
 from hooks.certifying import in_evaluation
 from hooks.checks.case import Case
-from hooks.checks.hidden import restored
 from hooks.checks.raster import Patch, Picture, fit
 from hooks.checks.silent import null_read
+from hooks.checks.states import restored
 from hooks.checks.units import Unsplit, alone, pixel_units
 from hooks.encoding import encode
 from hooks.positions import ownership
