@@ -54,6 +54,10 @@ class ProbeConfig(Config):
     """Probe a 16 x 16 thumbnail and a colour histogram too, from the images the store was made of."""
     questions: str | None = None
     """A question bank (JSON lines or Parquet): every reading is also kept to its options."""
+    conditional: Names = None
+    """Pairs of sites (`projector+llm.final,llm.4+llm.8`): the bits that the later adds beyond the earlier."""
+    description: bool = False
+    """Code the labels online at every site (MDL): about as much work again as the probes."""
     bootstrap: int = Field(default=2000, ge=1000)
     """Draws of an interval."""
     seed: NonNegativeInt = 0

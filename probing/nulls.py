@@ -1,10 +1,14 @@
 """What chance does: the null of every accuracy and of HCA, and the test against it for all of them at once.
 
-A probe of shuffled labels knows nothing of the test samples, so their order carries no information: re-ordering their
-paths gives the spread that chance has at this test size, and the shuffles add that of the fits. Paths move among
-samples with the same levels.
+Two nulls, which fail in different ways, and the wider of the two is reported:
 
-The re-orderings are the same at every site, so the nulls of all sites and levels are joint draws, and the largest
+* dealt: the paths of the test samples dealt anew among them (samples with the same levels), against the probe's own
+  predictions. If the features know nothing of the labels, every order is as likely as the true one, so this is exact
+  for the probe at hand, whatever it has learned of the classes' frequencies.
+* shuffled: the same for probes fitted on shuffled labels, whose fits vary too. A few of them do not vary enough: on
+  unbalanced noise the interval of three alone held the accuracy in 91 to 93 of 100 seeds.
+
+The orders are the same at every site, so the draws of `dealt` are joint over all sites and levels, and the largest
 deviation of each draw is a null for the largest of all (the max-T test, Westfall & Young 1993): adjusted p-values that
 hold for the whole table, whatever depends on what in it.
 """
@@ -13,26 +17,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from probing.bootstrap import percentiles
 from probing.shares import class_shares, hca
 
 NULL_DRAWS = 1000
-"""Re-orderings of the test paths, over all shuffles."""
+"""Orders of the test paths, for each null."""
 
 
-def null_draws(shuffled: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
-    """(draw, 2 * level + 1): accuracies, macro accuracies and HCA of the null's predictions by chance alone.
+@dataclass(frozen=True)
+class Nulls:
+    """Draws of both, float (draw, 2 * level + 1) as `null_draws` gives them."""
 
-    shuffled: int (shuffle, test unit, level), predictions of probes of shuffled labels; truth: int (test unit, level).
+    dealt: np.ndarray
+    shuffled: np.ndarray
+
+    def spread(self, column: int) -> tuple[float, float, float]:
+        """The mean of the shuffled null, and the hull of the two nulls' central 95 %."""
+        both = [percentiles(draws[:, column]) for draws in (self.dealt, self.shuffled)]
+        return float(self.shuffled[:, column].mean()), min(low for low, _ in both), max(high for _, high in both)
+
+
+def null_draws(predictions: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
+    """(draw, 2 * level + 1): accuracies, macro accuracies and HCA of predictions by chance alone.
+
+    predictions: int (probe, test unit, level), of several probes of the same kind; truth: int (test unit, level).
     """
     rng = np.random.default_rng([seed, 2])
     kind = np.ravel(np.unique(truth >= 0, axis=0, return_inverse=True)[1])
     groups = [np.flatnonzero(kind == index) for index in range(kind.max() + 1)]
     draws = []
-    for predicted in np.repeat(shuffled, math.ceil(NULL_DRAWS / len(shuffled)), axis=0):
+    for predicted in np.repeat(predictions, math.ceil(NULL_DRAWS / len(predictions)), axis=0):
         dealt = truth.copy()
         for group in groups:
             dealt[group] = dealt[rng.permutation(group)]
@@ -64,11 +83,11 @@ def p_values(values: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def mark_chance(
-    probes: Sequence[dict[str, Any]], hca_records: Sequence[dict[str, Any]], draws: Sequence[np.ndarray]
+    probes: Sequence[dict[str, Any]], hca_records: Sequence[dict[str, Any]], nulls: Sequence[Nulls]
 ) -> None:
     """Write `p_value` and `p_adjusted` into the records of a run: one family of tests, every accuracy and HCA there is.
 
-    probes: the records of the levels, site after site; draws: `null_draws` of each site, in the order of `hca_records`.
+    probes: the records of the levels, site after site; nulls: of each site, in the order of `hca_records`.
     """
     scored = [record for record in probes if not record["unscored"]]
     per_site = len(scored) // len(hca_records)
@@ -78,7 +97,7 @@ def mark_chance(
         for record in (*scored[site * per_site : (site + 1) * per_site], whole)
     ]
     values = np.array([record["accuracy"] if "accuracy" in record else record["hca"] for record in tested])
-    columns = np.hstack([site[:, [*range(per_site), -1]] for site in draws])
+    columns = np.hstack([site.dealt[:, [*range(per_site), -1]] for site in nulls])
     alone, adjusted = p_values(values, columns)
     for record, p, q in zip(tested, alone.tolist(), adjusted.tolist(), strict=True):
         record |= {"p_value": p, "p_adjusted": q}

@@ -20,6 +20,8 @@ SCHEMA_VERSION = 3
 KIND = "probe"
 SUMMARY = "summary.json"
 TABLES = ("probes", "hca", "predictions")
+EXTRA_TABLES = ("changepoints", "conditional", "description")
+"""Tables that hold no rows where they were not asked for or cannot be."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class ProbeRun:
                 f"{SCHEMA_VERSION}; run `python -m probing` again"
             )
         return cls(folder, probes, hca, summary)
+
+    def extra(self, name: str) -> list[dict[str, Any]]:
+        """The records of one of `EXTRA_TABLES`."""
+        return pq.read_table(self.path / f"{name}.parquet").to_pylist()
 
     def predictions(self) -> pa.Table:
         """site, id, leaf, level, true and predicted code, true_name, predicted_name."""
@@ -127,7 +133,7 @@ class PredictionWriter:
 
 
 def write_table(folder: Path, name: str, records: Sequence[dict[str, Any]]) -> None:
-    """A Parquet table of records; a key that a record lacks is null there."""
+    """A Parquet table of records, also of none; a key that a record lacks is null there."""
     keys = dict.fromkeys(key for record in records for key in record)
     pq.write_table(
         pa.Table.from_pylist([{key: r.get(key) for key in keys} for r in records]), folder / f"{name}.parquet"

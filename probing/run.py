@@ -2,47 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
 import time
-from collections import Counter
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from importlib import metadata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from commandline import InputError
 from extract import SiteInfo, Store
 from extract.progress import bar
 from hooks.sites import select_names
 from probing.baselines import baselines
-from probing.calibration import BINS
 from probing.certified import overview, uncertified
+from probing.changepoint import change_points
 from probing.choices import choice_records
+from probing.conditional import conditional, parse_pairs
 from probing.config import ProbeConfig
-from probing.duplicates import find_duplicates
+from probing.description import description
 from probing.grid import resolve_device
-from probing.nulls import NULL_DRAWS, mark_chance
-from probing.plan import Plan, capped, make_plan
+from probing.nulls import Nulls, mark_chance
+from probing.plan import Plan
 from probing.protocol import Settings, SiteProbes, probe_site
+from probing.provenance import summarise
 from probing.questions import Questions, read_questions
 from probing.results import PredictionWriter, check_out, default_out, write_summary, write_table, writing
+from probing.rows import choose_rows, plan_of, read_site
 from probing.scores import Record, Scorer
 from probing.table import table
 from probing.versus import Rival
-
-STATISTICS = {
-    "intervals": "95 %, percentiles of a bootstrap over leaf classes, the same draws at every site",
-    "multiple_comparisons": "p_adjusted: step-down max-T (Westfall & Young 1993) over every accuracy and HCA of the "
-    "run against its shuffled-label null",
-    "null_draws": NULL_DRAWS,
-    "ece_bins": BINS,
-}
 
 
 def run(config: ProbeConfig) -> None:
@@ -52,6 +40,7 @@ def run(config: ProbeConfig) -> None:
     chosen = select_names(list(store.sites), config.sites)  # pyright: ignore[reportArgumentType]
     sites = [store.sites[name] for name in chosen]
     refused = uncertified(store, chosen, config.allow_uncertified)
+    pairs = parse_pairs(config.conditional or (), list(store.sites))
     out = Path(config.out) if config.out else default_out(config.store, config.split)
     check_out(out)
     settings = settings_of(config)
@@ -69,11 +58,15 @@ def run(config: ProbeConfig) -> None:
     sources = [*_baselines(config, store, ids), *((site, None) for site in sites)]
     probes: list[Record] = []
     hca: list[Record] = []
-    nulls: list[np.ndarray] = []
+    nulls: list[Nulls] = []
+    hits: list[np.ndarray] = []
+    lengths: list[Record] = []
     with writing(out) as folder:
         predictions = PredictionWriter(folder)
         for site, given in bar(len(sources), "site", "probing", iterable=sources):
-            found = probe_site(read_site(store, site.name, rows) if given is None else given, plan, settings)
+            X = read_site(store, site.name, rows) if given is None else given
+            found = probe_site(X, plan, settings)
+            hits.append(scorer.hits(found))
             nulls.append(scorer.nulls(found))
             levels, whole = scorer.score(found, nulls[-1])
             more = [rival.records(site.name, plan, settings, scorer, found) for rival in rivals]
@@ -83,51 +76,20 @@ def run(config: ProbeConfig) -> None:
             probes += [place | record | _merged(by.get(record["level"], {}) for by, _ in more) for record in levels]
             hca.append(place | whole | _merged(record for _, record in more))
             predictions.write(_predictions(site.name, plan, found, names))
+            if config.description:
+                lengths += [place | record for record in description(X, plan, settings, config.bootstrap)]
         predictions.close()
         mark_chance(probes, hca, nulls)
         write_table(folder, "probes", probes)
         write_table(folder, "hca", hca)
-        summary = _summary(config, store, plan, rows, settings, time.monotonic() - started)
+        write_table(folder, "changepoints", _changes([site for site, _ in sources], np.array(hits), scorer))
+        write_table(folder, "description", lengths)
+        write_table(folder, "conditional", _conditional(store, rows, pairs, plan, settings, scorer))
+        summary = summarise(config, store, plan, rows, settings, time.monotonic() - started)
         summary |= {"certificate": overview(store), "uncertified": refused, "duplicates": copies}
         write_summary(folder, summary)
     print(table(probes, hca, summary, wide=config.wide))
     print(f"\n{out}: probes.parquet, hca.parquet, predictions.parquet, summary.json")
-
-
-def choose_rows(config: ProbeConfig, store: Store) -> tuple[np.ndarray, dict[str, Any] | None]:
-    """The rows that are probed, the usable ones less what `duplicates` and `per_leaf` take away; and the duplicates."""
-    rows, samples, report = usable_rows(store, config.allow_partial), store.samples, None
-    plan = plan_of(config, store, rows)
-    if config.duplicates != "ignore":
-        site = next(iter(store.sites))
-        X = read_site(store, site, rows) if samples.level is None else None  # prompts are all nearly equal
-        found = find_duplicates(plan.split, samples.sha256[rows], X, config.duplicate_cosine)
-        report = {"site": site, "dropped": config.duplicates == "drop"}
-        report |= found.report(samples.id[rows].tolist(), plan.split, samples.leaf[rows])
-        if config.duplicates == "drop" and found.near.any():
-            rows = rows[~found.near]
-            plan = plan_of(config, store, rows)
-    if config.per_leaf is not None:
-        leaf, ids = samples.leaf[rows], samples.id[rows].tolist()
-        rows = rows[capped(plan.split, leaf, ids, config.per_leaf, config.seed)]
-    return rows, report
-
-
-def plan_of(config: ProbeConfig, store: Store, rows: np.ndarray) -> Plan:
-    """What the usable rows of a store are probed for. Raises InputError where nothing can be."""
-    samples = store.samples
-    return make_plan(
-        store.taxonomy,
-        samples.leaf[rows],
-        samples.split[rows].astype(str),
-        samples.id[rows].tolist(),
-        asked=None if samples.level is None else samples.level[rows].astype(str),
-        levels=config.levels,  # pyright: ignore[reportArgumentType]
-        kind=config.split,
-        validation_fraction=config.validation_fraction,
-        leaf_fraction=config.leaf_fraction,
-        seed=config.seed,
-    )
 
 
 def settings_of(config: ProbeConfig) -> Settings:
@@ -145,32 +107,6 @@ def settings_of(config: ProbeConfig) -> Settings:
     )
 
 
-def usable_rows(store: Store, allow_partial: bool) -> np.ndarray:
-    """The rows that hold activations. Raises InputError for an unfinished extraction, unless allowed, and for none."""
-    pending = int((store.samples.status == "pending").sum())
-    if pending and not allow_partial:
-        raise InputError(
-            f"{store.path}: {pending:,} of {len(store):,} rows are still pending; finish the extraction "
-            "(the same `python -m extract` command goes on), or probe what there is with --allow_partial=true"
-        )
-    rows = np.flatnonzero(store.ok)
-    if not len(rows):
-        raise InputError(f"{store.path}: none of its {len(store):,} rows holds activations")
-    return rows
-
-
-def read_site(store: Store, name: str, rows: np.ndarray) -> np.ndarray:
-    """float32 (row, feature). Raises InputError for NaN in rows that claim to be whole."""
-    X = store.matrix(name, rows)
-    broken = np.flatnonzero(~np.isfinite(X).all(1))
-    if len(broken):
-        raise InputError(
-            f"{store.path}: {len(broken):,} rows marked ok hold NaN or infinity at {name}, the first is sample "
-            f"{store.samples.id[rows[broken[0]]]!r}; `python -m extract verify` says more"
-        )
-    return X
-
-
 def _questions(config: ProbeConfig, plan: Plan, names: np.ndarray, scorer: Scorer) -> Questions | None:
     if config.questions is None:
         return None
@@ -185,6 +121,42 @@ def _baselines(config: ProbeConfig, store: Store, ids: list[str]) -> list[tuple[
         (SiteInfo(name, "baseline", None, "images", "output", X.shape[1], "float32", "", None), X)
         for name, X in baselines(store, ids).items()
     ]
+
+
+def _changes(sites: Sequence[SiteInfo], hits: np.ndarray, scorer: Scorer) -> list[Record]:
+    """The change-points of every stage, and of all its sites together; hits float (site, test unit, level + 1)."""
+    names = (*scorer.plan.scored, "HCA")
+    records: list[Record] = []
+    stages = dict.fromkeys(site.stage for site in sites)
+    for stage in [*stages, "all"]:
+        chosen = [
+            index for index, site in enumerate(sites) if stage in (site.stage, "all") and site.stage != "baseline"
+        ]
+        if stage == "all" and len(stages) == 1:
+            continue
+        found = change_points(
+            hits[chosen], [sites[index].name for index in chosen], names, scorer.bootstrap, scorer.seed
+        )
+        records += [{"stage": stage} | record for record in found]
+    return records
+
+
+def _conditional(
+    store: Store,
+    rows: np.ndarray,
+    pairs: Sequence[tuple[str, str]],
+    plan: Plan,
+    settings: Settings,
+    scorer: Scorer,
+) -> list[Record]:
+    records: list[Record] = []
+    for earlier, later in bar(len(pairs), "pair", "conditional", iterable=pairs) if pairs else ():
+        before, after = (read_site(store, name, rows) for name in (earlier, later))
+        records += [
+            {"earlier": earlier, "later": later} | record
+            for record in conditional(before, after, plan, settings, scorer)
+        ]
+    return records
 
 
 def _merged(records: Iterable[Record]) -> Record:
@@ -223,46 +195,3 @@ def _predictions(site: str, plan: Plan, found: SiteProbes, names: np.ndarray) ->
         field.name: pa.concat_arrays([pa.array(part[field.name]) for part in parts]).cast(field.type)
         for field in PredictionWriter.SCHEMA
     }
-
-
-def _summary(
-    config: ProbeConfig, store: Store, plan: Plan, rows: np.ndarray, settings: Settings, seconds: float
-) -> dict[str, Any]:
-    """Where the numbers come from."""
-    attrs = dict(store.attrs)
-    text = json.dumps(attrs, sort_keys=True, ensure_ascii=False, default=str)
-    status = Counter("quarantined" if s not in ("ok", "pending") else s for s in store.samples.status)
-    return {
-        "protocol": "strict",
-        "store": {
-            "name": store.path.name,
-            "attributes_sha256": hashlib.sha256(text.encode()).hexdigest(),
-            "kind": attrs.get("kind", "images"),
-            **{key: attrs.get(key) for key in ("model", "dataset", "prompt", "system", "pool", "template", "created")},
-            "rows": dict(status),
-        },
-        "levels": [
-            {"level": level, "nodes": len(plan.taxonomy.nodes(level)), "unscored": plan.unscored.get(level)}
-            for level in plan.levels
-        ],
-        "split": {
-            "kind": config.split,
-            "source": plan.split_source,
-            "rows": dict(Counter(plan.split.tolist())),
-            "leaves": {part: len(set(plan.leaf[plan.unit[plan.split == part]].tolist())) for part in set(plan.split)},
-        },
-        "statistics": STATISTICS | {"bootstrap_draws": config.bootstrap},
-        "config": config.model_dump(mode="json"),
-        "device": settings.device,
-        "versions": {name: metadata.version(name) for name in ("torch", "numpy", "zarr", "pyarrow")}
-        | {"taxoprobe": _own_version(), "python": platform.python_version()},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 1),
-    }
-
-
-def _own_version() -> str:
-    try:
-        return metadata.version("taxoprobe")
-    except metadata.PackageNotFoundError:
-        return "not installed"

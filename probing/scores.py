@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from probing import calibration, decoding
-from probing.bootstrap import LeafBootstrap, macro_interval, percentiles
+from probing.bootstrap import LeafBootstrap, macro_interval
 from probing.controls import CONTROL, REHUNG, tested
 from probing.decoding import LevelScores
 from probing.information import losses, prior_losses, top_k
-from probing.nulls import null_draws
+from probing.nulls import Nulls, null_draws
 from probing.plan import Plan
 from probing.protocol import ControlProbes, LevelProbe, SiteProbes, leaf_of_class
 from probing.shares import class_shares, frechet_bounds, hca, independent_product
@@ -42,11 +42,24 @@ class Scorer:
         self.fitted = np.unique(plan.unit[plan.split != TEST if refit else plan.split == TRAIN])
         self.draws, self.seed = draws, seed
 
-    def nulls(self, probes: SiteProbes) -> np.ndarray:
-        """(draw, 2 * level + 1): see `probing.nulls.null_draws`."""
-        return null_draws(probes.shuffled, self.truth, self.seed)
+    def nulls(self, probes: SiteProbes) -> Nulls:
+        """What chance does to these probes' accuracies and HCA."""
+        return Nulls(
+            null_draws(self.predicted(probes)[None], self.truth, self.seed),
+            null_draws(probes.shuffled, self.truth, self.seed),
+        )
 
-    def score(self, probes: SiteProbes, nulls: np.ndarray | None = None) -> tuple[list[Record], Record]:
+    def predicted(self, probes: SiteProbes) -> np.ndarray:
+        """int (test unit, scored level): each level's own answer."""
+        return np.column_stack([probes.levels[level].predicted for level in self.plan.scored])
+
+    def hits(self, probes: SiteProbes) -> np.ndarray:
+        """float32 (test unit, scored level + 1): 1 right, 0 wrong, NaN where a unit does not count; the last is HCA."""
+        predicted = self.predicted(probes)
+        right = np.where(self.truth >= 0, predicted == self.truth, np.nan)
+        return np.column_stack([right, self.whole(predicted)]).astype(np.float32)
+
+    def score(self, probes: SiteProbes, nulls: Nulls | None = None) -> tuple[list[Record], Record]:
         """A record per level (an unscored one has its reason and no numbers), and the record of the site."""
         nulls = self.nulls(probes) if nulls is None else nulls
         scored = self.plan.scored
@@ -56,12 +69,12 @@ class Scorer:
             if level in scored:
                 column = scored.index(level)
                 record |= self._level(probes.levels[level], column)
-                record |= _spread("shuffled", nulls[:, column])
-                record |= _spread("shuffled_macro", nulls[:, len(scored) + column])
+                record |= _spread("shuffled", nulls, column)
+                record |= _spread("shuffled_macro", nulls, len(scored) + column)
                 record["shuffled_converged"] = probes.shuffled_converged
                 record |= self._controls(probes, column)
             records.append(record)
-        return records, self._site(probes) | _spread("shuffled", nulls[:, -1])
+        return records, self._site(probes) | _spread("shuffled", nulls, -1)
 
     def _level(self, probe: LevelProbe, column: int) -> Record:
         truth = self.truth[:, column]
@@ -157,7 +170,7 @@ class Scorer:
         return hits
 
     def _site(self, probes: SiteProbes) -> Record:
-        predicted = np.column_stack([probes.levels[level].predicted for level in self.plan.scored])
+        predicted = self.predicted(probes)
         counted = np.any(self.truth >= 0, axis=1)
         truth = self.truth[counted]
         present, right = truth >= 0, predicted[counted] == truth
@@ -258,6 +271,6 @@ def _nothing(name: str) -> Record:
     return {name: math.nan, f"{name}_low": math.nan, f"{name}_high": math.nan}
 
 
-def _spread(name: str, draws: np.ndarray) -> Record:
-    low, high = percentiles(draws)
-    return {name: float(draws.mean()), f"{name}_low": low, f"{name}_high": high}
+def _spread(name: str, nulls: Nulls, column: int) -> Record:
+    middle, low, high = nulls.spread(column)
+    return {name: middle, f"{name}_low": low, f"{name}_high": high}

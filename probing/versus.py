@@ -52,10 +52,7 @@ class Rival:
             raise InputError(f"--{self.name} {self.store.path}: rows marked ok hold NaN or infinity at {site}")
         other = probe_site(X, plan, replace(settings, shuffles=0, controls=0))
         found = {level: self._level(scorer, probes, other, level) for level in plan.scored}
-        true, here = (
-            scorer.whole(np.column_stack([each.levels[level].predicted for level in plan.scored]))
-            for each in (probes, other)
-        )
+        true, here = (scorer.whole(scorer.predicted(each)) for each in (probes, other))
         whole = scorer.shares(**{self.name: here}) | scorer.values(**{f"above_{self.name}": true - here})
         return found, whole | {f"{self.name}_converged": _converged(other)}
 

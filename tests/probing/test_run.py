@@ -410,3 +410,20 @@ def test_questions_add_what_the_options_allow(tmp_path: Path) -> None:
     assert record["choice_accuracy"] >= record["accuracy"]
     assert (record["choice_n"], record["choice_chance"], record["model_accuracy"]) == (32, 0.5, 1)
     assert record["recovery"] == pytest.approx(record["choice_accuracy"] - 1)
+
+
+def test_bits_added_lengths_and_changes(tmp_path: Path) -> None:
+    store = planted(tmp_path / "planted.zarr")
+    found = probe(store, conditional=["projector+encoder.2"], description=True)
+    added = {record["level"]: record for record in found.extra("conditional")}
+    assert added["species"]["added_low"] > 0.5
+    assert (added["species"]["earlier"], added["species"]["later"]) == ("projector", "encoder.2")
+    lengths = {(record["site"], record["level"]): record for record in found.extra("description")}
+    assert lengths["encoder.1", "family"]["compression"] > lengths["llm.0", "family"]["compression"]
+    change = next(record for record in found.extra("changepoints") if record["of"] == "species")
+    assert (change["stage"], change["change"], change["change_low"]) == ("all", "projector", "projector")
+    assert change["jump_high"] < -0.4
+    plain = probe(store, sites=["encoder.*"])
+    assert [plain.extra(name) for name in ("conditional", "description", "changepoints")] == [[], [], []]
+    with pytest.raises(InputError, match="no pair of different sites"):
+        probe(store, conditional=["projector"])
