@@ -25,7 +25,7 @@ MEMORY_BUDGET = 2 << 30
 """Bytes that a solve may take beside features that are given in memory, or in all where they are read in chunks.
 
 More label sets than fit are solved in turns; chunked features that do not fit are read again for every product."""
-SAMPLE_NUMBERS, WEIGHT_NUMBERS = 9, 44
+SAMPLE_NUMBERS, WEIGHT_NUMBERS = 12, 47
 """Numbers the solver holds per weight row and sample (logits, residuals, a line's), and per weight (its memory)."""
 
 
@@ -180,12 +180,12 @@ def solve_path(
     for batch in _batches(basis, targets, memory_budget or MEMORY_BUDGET):
         labels_PN, classes = _stack(basis, [targets[index] for index in batch])
         w_CD = _zeros(basis, sum(classes))
-        towards_CD = None
+        before = earlier = None
         for penalty in sorted(penalties, reverse=True):
             objective = _objective(basis, labels_PN, classes, [penalty] * len(batch))
-            found = minimise(objective, w_CD, basis.spectrum_D, tol=tol, max_iter=max_iter, towards_CD=towards_CD)
-            towards_CD = found.w_CD - w_CD
-            w_CD = found.w_CD
+            options = {"tol": tol, "max_iter": max_iter, "before": before, "earlier": earlier}
+            found = minimise(objective, w_CD if before is None else before.w_CD, basis.spectrum_D, **options)
+            before, earlier = found, before
             for index, fit in zip(batch, _fits(basis, found, classes), strict=True):
                 yield penalty, index, fit
 

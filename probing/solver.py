@@ -35,6 +35,9 @@ class Solution:
     """Euclidean norm of the gradient over all weights and intercepts of a problem, recomputed at `w_CD`."""
     n_iter_P: Tensor
     converged_P: Tensor
+    logits_CN: Tensor
+    loss_gradient_CD: Tensor
+    """The gradient without the penalty's part, which is all that a neighbour on a path of penalties changes."""
 
 
 @dataclass
@@ -58,9 +61,13 @@ class _State:
     preconditioner: Preconditioner | None = None
 
     @classmethod
-    def at(cls, objective: SoftmaxObjective, w_CD: Tensor) -> _State:
-        logits_CN = objective.logits(w_CD)
+    def at(cls, objective: SoftmaxObjective, w_CD: Tensor, before: Solution | None) -> _State:
+        logits_CN = objective.logits(w_CD) if before is None else before.logits_CN.clone()
         value_P, residual_CN = objective.evaluate(logits_CN, w_CD)
+        if before is None:
+            gradient_CD = objective.gradient(residual_CN, w_CD)
+        else:
+            gradient_CD = torch.addcmul(before.loss_gradient_CD, objective.ridge_CD, w_CD)
         problems, device = len(value_P), w_CD.device
         return cls(
             problem_P=torch.arange(problems, device=device),
@@ -68,7 +75,7 @@ class _State:
             w_CD=w_CD.clone(),
             logits_CN=logits_CN,
             residual_CN=residual_CN,
-            gradient_CD=objective.gradient(residual_CN, w_CD),
+            gradient_CD=gradient_CD,
             value_P=value_P,
             stalled_P=torch.zeros(problems, dtype=torch.int64, device=device),
             s_MCD=w_CD.new_zeros(MEMORY, *w_CD.shape),
@@ -102,17 +109,19 @@ def minimise(
     *,
     tol: float,
     max_iter: int,
-    towards_CD: Tensor | None = None,
+    before: Solution | None = None,
+    earlier: Solution | None = None,
 ) -> Solution:
     """Solve every problem of `objective` until the norm of its gradient is at most `tol`.
 
-    start_CD: where to start, summing to zero over the classes. towards_CD: a first direction to try, where it goes
-    downhill (the last step along a path of penalties). spectrum_D: the mean square of each feature, the features being
+    start_CD: where to start, summing to zero over the classes. before: the solution at another penalty that this start
+    is, so that nothing is computed twice; the first step tried goes on as it went from `earlier`, the one before it (or
+    from zero), where that is downhill. spectrum_D: the mean square of each feature, the features being
     uncorrelated. A problem leaves the batch when it is solved, after `max_iter` iterations, or when rounding lets it go
     no further; only the first counts as converged.
     """
     solution = _blank(objective, start_CD)
-    state = _State.at(objective, start_CD)
+    state = _State.at(objective, start_CD, before)
     for iteration in range(max_iter + 1):
         stuck_P = (state.stalled_P > 1) | (iteration == max_iter)
         solved_P = _norm(objective, state) <= tol
@@ -123,20 +132,39 @@ def minimise(
             objective = _leave(objective, state, leaving_P, solution, iteration, tol)
             if not len(state.problem_P):
                 break
-        if iteration & (iteration + 1) == 0:
+        if iteration == 0 and before is not None and (onward := _onward(objective, state, before, earlier)):
+            _step(objective, state, *onward, iteration)
+            continue
+        if iteration & (iteration + 1) == 0 or state.preconditioner is None:
             state.preconditioner = precondition(objective, state.residual_CN, spectrum_D)
         direction_CD = _direction(objective, state, state.preconditioner, iteration)
-        if iteration == 0 and towards_CD is not None:
-            path_CD = towards_CD[state.row_C]
-            downhill_P = objective.dot(path_CD, state.gradient_CD) < 0
-            direction_CD = torch.where(objective.spread(downhill_P), path_CD, direction_CD)
-        _step(objective, state, direction_CD, iteration)
+        _step(objective, state, direction_CD, objective.logits(direction_CD), iteration)
     return solution
+
+
+def _onward(
+    objective: SoftmaxObjective, state: _State, before: Solution, earlier: Solution | None
+) -> tuple[Tensor, Tensor] | None:
+    """The last step of a path and its logits, both known; None unless it is downhill for every problem."""
+    rows = state.row_C
+    path_CD, along_CN = before.w_CD[rows], before.logits_CN[rows]
+    if earlier is not None:
+        path_CD, along_CN = path_CD - earlier.w_CD[rows], along_CN - earlier.logits_CN[rows]
+    downhill_P = objective.dot(path_CD, state.gradient_CD) < 0
+    return (path_CD, along_CN) if bool(downhill_P.all()) else None
 
 
 def _blank(objective: SoftmaxObjective, start_CD: Tensor) -> Solution:
     nothing_P = torch.zeros_like(objective.penalty_P)
-    return Solution(start_CD.clone(), nothing_P, nothing_P.clone(), nothing_P.to(torch.int64), nothing_P.to(torch.bool))
+    return Solution(
+        w_CD=start_CD.clone(),
+        value_P=nothing_P,
+        grad_norm_P=nothing_P.clone(),
+        n_iter_P=nothing_P.to(torch.int64),
+        converged_P=nothing_P.to(torch.bool),
+        logits_CN=start_CD.new_empty(len(start_CD), objective.features.shape[0]),
+        loss_gradient_CD=torch.empty_like(start_CD),
+    )
 
 
 def _norm(objective: SoftmaxObjective, state: _State) -> Tensor:
@@ -151,7 +179,10 @@ def _leave(
         return objective
     norm_P, problem_P = _norm(objective, state)[leaving_P], state.problem_P[leaving_P]
     leaving_C = leaving_P[objective.problem_C]
-    solution.w_CD[state.row_C[leaving_C]] = state.w_CD[leaving_C]
+    row_C, w_CD = state.row_C[leaving_C], state.w_CD[leaving_C]
+    solution.w_CD[row_C] = w_CD
+    solution.logits_CN[row_C] = state.logits_CN[leaving_C]
+    solution.loss_gradient_CD[row_C] = state.gradient_CD[leaving_C] - objective.ridge_CD[leaving_C] * w_CD
     solution.value_P[problem_P] = state.value_P[leaving_P]
     solution.grad_norm_P[problem_P] = norm_P
     solution.n_iter_P[problem_P] = iteration
@@ -191,10 +222,13 @@ def _direction(
     return objective.centre(q_CD.neg_())
 
 
-def _step(objective: SoftmaxObjective, state: _State, direction_CD: Tensor, iteration: int) -> None:
-    """Go along `direction_CD`, each problem as far as its own line search says, and remember the curvature met."""
+def _step(objective: SoftmaxObjective, state: _State, direction_CD: Tensor, along_CN: Tensor, iteration: int) -> None:
+    """Go along `direction_CD`, of logits `along_CN`, each problem as far as its own line search says.
+
+    The curvature met is remembered.
+    """
     slope_P = objective.dot(direction_CD, state.gradient_CD)
-    length_P = _search(objective, state, direction_CD, slope_P)
+    length_P = _search(objective, state, direction_CD, along_CN, slope_P)
     step_CD = objective.spread(length_P) * direction_CD
     state.w_CD += step_CD
     gradient_CD = objective.gradient(state.residual_CN, state.w_CD)
@@ -210,12 +244,13 @@ def _step(objective: SoftmaxObjective, state: _State, direction_CD: Tensor, iter
     state.stalled_P = torch.where(moved_P, 0, state.stalled_P + 1)
 
 
-def _search(objective: SoftmaxObjective, state: _State, direction_CD: Tensor, slope_P: Tensor) -> Tensor:
+def _search(
+    objective: SoftmaxObjective, state: _State, direction_CD: Tensor, along_CN: Tensor, slope_P: Tensor
+) -> Tensor:
     """Step lengths (P,); 0 where there is none. Moves logits, residual and value of `state` to the new points.
 
     The slope rises along the line, the objective being convex, so its zero is bracketed and sought by secants.
     """
-    along_CN = objective.logits(direction_CD)
     length_P = torch.ones_like(slope_P)
     low_P, high_P = torch.zeros_like(slope_P), torch.full_like(slope_P, torch.inf)
     slope_low_P, slope_high_P = slope_P.clone(), torch.full_like(slope_P, torch.inf)

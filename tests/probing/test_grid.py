@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -125,6 +127,52 @@ def test_constant_and_repeated_features_do_no_harm() -> None:
     assert_close(coef[:, -1], coef[:, 0])
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    n=st.integers(6, 60),
+    d=st.integers(1, 40),
+    classes=st.integers(2, 6),
+    constant=st.integers(0, 3),
+    imbalance=st.floats(0, 4),
+    once=st.booleans(),
+    seed=st.integers(0, 2**20),
+)
+def test_any_shape_reaches_scikit_learns_solution(
+    n: int, d: int, classes: int, constant: int, imbalance: float, once: bool, seed: int
+) -> None:
+    """Fewer samples than features, constant features, rare classes, classes of one sample: one solution."""
+    rng = np.random.default_rng(seed)
+    X = np.hstack([rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 3, np.full((n, constant), 7.0)])
+    share = np.exp(-imbalance * np.arange(classes))
+    y = rng.choice(classes, size=n, p=share / share.sum())
+    if once:
+        y[y > 0] = 0
+    y[rng.permutation(n)[:classes]] = np.arange(classes)
+    fit = fit_grid(X, {"y": 3 * y + 1}, [1e-1, 1e-3], tol=1e-9).fit("y", 1e-3)
+    coef, intercept = oracle(X, y, 1e-3)
+    assert fit.converged
+    assert fit.grad_norm <= 1e-9
+    assert not fit.coef[:, d:].any()
+    assert_close(fit.coef, coef)
+    assert_close(fit.intercept - fit.intercept.mean() * (classes > 2), intercept - intercept.mean() * (classes > 2))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e3])
+def test_one_sample_per_class(shift: float) -> None:
+    X = np.random.default_rng(0).normal(size=(5, 20)) + shift
+    fitted = fit_grid(X, {"leaf": np.arange(5)}, [1e-2], tol=1e-9)
+    coef, _ = oracle(X, np.arange(5), 1e-2)
+    assert_close(fitted.coef("leaf", 1e-2), coef)
+    assert (fitted.predict(X, "leaf", 1e-2) == np.arange(5)).all()
+
+
+def test_features_that_are_all_constant_leave_the_class_shares() -> None:
+    y = np.array([0] * 6 + [1] * 3 + [2])
+    fitted = fit_grid(np.full((10, 4), 2.5), {"y": y}, [1e-2], tol=1e-10)
+    assert not fitted.coef("y", 1e-2).any()
+    np.testing.assert_allclose(fitted.predict_proba(np.zeros((1, 4)), "y", 1e-2), [[0.6, 0.3, 0.1]], rtol=1e-6)
+
+
 def test_an_unfinished_fit_says_so() -> None:
     X, labels = data()
     fitted = fit_grid(X, labels, [1e-5], tol=1e-12, max_iter=3)
@@ -148,6 +196,8 @@ def test_predictions_use_the_labels_as_given() -> None:
     ("change", "message"),
     [
         ({"X": np.array([[1.0, np.nan]] * 150)}, "150 of 150 rows hold NaN"),
+        ({"X": np.zeros((1, 2)), "labels": {"y": np.zeros(1, int)}}, "'y' has 1 class in 1 samples"),
+        ({"X": np.zeros((0, 2)), "labels": {"y": np.zeros(0, int)}}, "'y' has 0 class in 0 samples"),
         ({"X": np.zeros(150)}, r"\(sample, feature\)"),
         ({"labels": {"one": np.zeros(150, int)}}, "'one' has 1 class in 150 samples"),
         ({"labels": {"none": np.full(150, -1)}}, "'none' has 0 class"),
