@@ -125,7 +125,7 @@ def _certify(
 
 def _case(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap, read: Read, thorough: bool) -> Case:
     """The batch to test; a single sample beside its twin, where the model takes them together."""
-    count = sample_count(inputs)
+    count = sample_count(inputs, sites.fusion == "none")
     case = Case(model, inputs, sites, read, count, thorough)
     if count > 1 or not pixel_names(inputs):
         return case

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hooks.checks.case import BLIND, Case
-from hooks.inputs import change_pixels, pixel_names
+from hooks.inputs import change_pixels, pixel_names, token_name
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,9 @@ def alone(case: Case, units: Units | None, sample: int) -> dict[str, Any]:
         by_length[len(mask)] = mask
         if sizes := image_sizes(case.inputs, len(mask)):
             by_length.setdefault(len(sizes), torch.stack([part.any() for part in mask.split(sizes)]))
+    # Texts that never meet the images (a dual encoder's) are not theirs to be divided.
+    text = token_name(case.inputs) if own and case.sites.fusion == "none" else None
+    unread = case.inputs[text].shape if text else None
     parts = dict(case.inputs)
     for name, value in case.inputs.items():
         if name in own:
@@ -134,7 +137,7 @@ def alone(case: Case, units: Units | None, sample: int) -> dict[str, Any]:
         elif not isinstance(value, Tensor):
             per_sample = isinstance(value, (list, tuple)) and len(value) == case.samples
             parts[name] = value[sample : sample + 1] if per_sample else value
-        elif value.ndim:
+        elif value.ndim and value.shape != unread:
             parts[name] = _own_rows(case, name, value, by_length, sample)
     return parts
 

@@ -86,7 +86,7 @@ def test_images_of_different_sizes_are_one_certificate(loaded_of: Callable[[str]
 
 
 @pytest.mark.parametrize(
-    "name", [RAGGED, "llava_two_images", "llava_next", "got_ocr2", "qwen3_vl", "blip2_t5", "kosmos2", "mamba"]
+    "name", [RAGGED, "llava_two_images", "llava_next", "got_ocr2", "qwen3_vl", "blip2_t5", "kosmos2", "mamba", "dinov2"]
 )
 def test_families_are_certified(name: str) -> None:
     certificate = certify(*built(name))
@@ -105,6 +105,14 @@ def test_text_of_a_causal_model(causal_lm: Any) -> None:
         "null read",
         "hidden states",
     }
+
+
+def test_a_dual_encoder_with_more_texts_than_images() -> None:
+    certificate = certify(*built("clip"))
+    assert certificate.ok, failed(certificate)
+    assert passed(certificate) == {"sees its pixels", "own image", "batch of one", "raster order", "null read"} | (
+        passed(certificate) & {"causal reach", "hidden states"}
+    )
 
 
 def test_deepstack_rows_are_found_again() -> None:
