@@ -78,7 +78,7 @@ def world(config: ProbesBenchConfig) -> tuple[np.ndarray, dict[str, np.ndarray]]
     for level, count in zip(reversed(codes), config.classes, strict=True):
         labels[f"true/{count}"] = level[leaf]
         labels[f"shuffled/{count}"] = level[leaf][shuffle]
-        labels[f"control/{count}"] = rng.permutation(np.arange(finest) % count)[leaf]
+        labels[f"control/{count}"] = np.unique(rng.integers(0, count, finest)[leaf], return_inverse=True)[1]
     return X.astype(np.float32), labels
 
 
