@@ -1,7 +1,8 @@
 """What little of an image needs no model: a thumbnail of its pixels, and how often its colours occur.
 
 They stand among the sites as `baseline.pixels` and `baseline.colours` and go through the same protocol. What they read
-of a level is what any model has for free.
+of a level is what any model has for free. Of a prompt it is the leaf's name: a binomial spells its genus, and many a
+warbler is called one. `baseline.words` and `baseline.characters` count its words and its runs of three characters.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ SIDE = 16
 """Pixels of the thumbnail's side: 16 x 16 x RGB."""
 BINS = 8
 """Bins of a channel: three histograms of 8."""
+MOST_FEATURES = 4096
+TEXT_NAMES = ("baseline.words", "baseline.characters")
 NAMES = ("baseline.pixels", "baseline.colours")
 
 
@@ -48,6 +51,31 @@ def baselines(store: Store, ids: Sequence[str]) -> dict[str, np.ndarray]:
         pixels.append(thumbnail(picture))
         colours.append(histogram(picture))
     return dict(zip(NAMES, (np.array(pixels), np.array(colours)), strict=True))
+
+
+def name_baselines(names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Features float32 (row, feature) of the leaf's name in each row's prompt, by the names of `TEXT_NAMES`.
+
+    Words and character trigrams that occur in one name only tell no class and are left out, unless all do; of the
+    others the most common `MOST_FEATURES` are kept.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    different = sorted(set(names))
+    found = {}
+    for site, (analyzer, length) in zip(TEXT_NAMES, (("word", 1), ("char_wb", 3)), strict=True):
+        counter = CountVectorizer(
+            analyzer=analyzer,  # pyright: ignore[reportArgumentType]
+            ngram_range=(length, length),
+            token_pattern=r"(?u)\w+" if analyzer == "word" else None,
+            max_features=MOST_FEATURES,
+        )
+        try:
+            counter.set_params(min_df=2).fit(different)
+        except ValueError:  # nothing occurs in two names
+            counter.set_params(min_df=1).fit(different)
+        found[site] = np.asarray(counter.transform(names).todense(), np.float32)  # pyright: ignore
+    return found
 
 
 def thumbnail(picture: Image.Image) -> np.ndarray:

@@ -28,12 +28,13 @@ class ProbeConfig(Config):
     """The penalties to choose from, the same at every site; they weigh ||W||^2 / 2 on standardised features."""
     select: Literal["log_loss", "accuracy"] = "log_loss"
     """What is best on validation."""
-    split: Literal["image", "leaf"] = "image"
-    """image: the store's split. leaf: whole leaves held out, so parents are probed on leaves they never saw."""
+    split: Literal["image", "leaf", "parent"] = "image"
+    """image: the store's split. leaf: whole leaves held out, so parents are probed on leaves they never saw. parent:
+    whole parents of leaves (genera) held out, with all their leaves."""
     validation_fraction: float = Field(default=0.2, gt=0, lt=1)
     """How much of the training split becomes validation, where the store has none (of the leaves, with split leaf)."""
     leaf_fraction: float = Field(default=0.5, gt=0, lt=1)
-    """How many of each parent's leaves are tested, with split leaf."""
+    """How many of each parent's leaves are tested, with split leaf; likewise of whole parents, with split parent."""
     per_leaf: PositiveInt | None = None
     """The most training and validation rows of a leaf; all by default."""
     duplicates: Literal["report", "drop", "ignore"] = "report"
@@ -51,7 +52,8 @@ class ProbeConfig(Config):
     pixel_shuffled: str | None = None
     """A store of the same samples with their pixels shuffled: likewise."""
     baselines: bool = False
-    """Probe a 16 x 16 thumbnail and a colour histogram too, from the images the store was made of."""
+    """Probe what needs no model too: a 16 x 16 thumbnail and a colour histogram of the images; in a text store, the
+    words and character trigrams of the leaves' names."""
     questions: str | None = None
     """A question bank (JSON lines or Parquet): every reading is also kept to its options."""
     conditional: Names = None
@@ -75,4 +77,4 @@ class ProbeConfig(Config):
     wide: bool = False
     """Print every number of the tables, not only the essential ones; the Parquet files hold them either way."""
     out: str | None = None
-    """Where the tables go; by default beside the store, <store>.probe (.probe-leaf with split leaf)."""
+    """Where the tables go; by default beside the store, <store>.probe (.probe-leaf, .probe-parent with those)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -84,7 +85,7 @@ def make_plan(
     *,
     asked: np.ndarray | None = None,
     levels: Sequence[str] | None = None,
-    kind: Literal["image", "leaf"] = "image",
+    kind: Literal["image", "leaf", "parent"] = "image",
     validation_fraction: float = 0.2,
     leaf_fraction: float = 0.5,
     seed: int = 0,
@@ -93,21 +94,23 @@ def make_plan(
 
     leaf: int (row,). split: (row,) of train, validation, test. asked: (row,) level names, in text stores. kind "image"
     takes the split as it is, with validation carved out of train where there is none (from each leaf's rows; in text
-    stores whole leaves); "leaf" makes its own, by whole leaves, and asks no sample for its own leaf. Raises InputError
-    when nothing can be probed.
+    stores whole leaves); "leaf" makes its own, by whole leaves, and asks no sample for its own leaf; "parent" by whole
+    parents of leaves, and asks no sample for those either. Raises InputError when nothing can be probed.
     """
     chosen = _chosen(taxonomy, levels)
     by_level = asked is not None
     parts, source = (
         _leaf_split(taxonomy, leaf, ids, by_level, validation_fraction, leaf_fraction, seed)
         if kind == "leaf"
+        else _parent_split(taxonomy, leaf, validation_fraction, leaf_fraction, seed)
+        if kind == "parent"
         else _stored_split(taxonomy, leaf, np.asarray(split), ids, by_level, validation_fraction, seed)
     )
     _check_parts(parts, "leaves per parent" if by_level else "samples per leaf")
     unit, unit_leaf, asks = _units(leaf, asked, chosen)
     path = taxonomy.codes[unit_leaf].copy()
-    if kind == "leaf":  # nobody is asked for its own leaf
-        path[np.arange(len(unit_leaf)), taxonomy.depths[unit_leaf] - 1] = ABSENT
+    for up in range({"image": 0, "leaf": 1, "parent": 2}[kind]):  # nobody is asked for what was held out whole
+        path[np.arange(len(unit_leaf)), np.maximum(taxonomy.depths[unit_leaf] - 1 - up, 0)] = ABSENT
     path = path[:, [taxonomy.level_index(level) for level in chosen]]
     has_row = np.zeros(path.shape, bool)
     np.logical_or.at(has_row, unit, asks)
@@ -115,8 +118,9 @@ def make_plan(
     unscored = {}
     for column, level in enumerate(chosen):
         codes = np.where(asks[:, column], path[unit, column], ABSENT)
-        if kind == "leaf" and (codes < 0).all():
-            unscored[level] = "it names the leaves, which are held out whole"
+        if kind != "image" and (codes < 0).all():
+            what = "the leaves" if kind == "leaf" else "the leaves or their parents"
+            unscored[level] = f"it names {what}, which are held out whole"
         elif reason := _unscored(codes, parts, len(taxonomy.nodes(level))):
             unscored[level] = reason
     if len(unscored) == len(chosen):
@@ -187,6 +191,33 @@ def _leaf_split(
         return parts, f"{source} {family} other leaves to validation (seed {seed})"
     parts = carve_validation(parts, leaf, validation_fraction, seed, ids)
     return parts, f"{source} the other leaves' rows to validation, the leaves being too few (seed {seed})"
+
+
+def _parent_split(
+    taxonomy: Taxonomy, leaf: np.ndarray, validation_fraction: float, parent_fraction: float, seed: int
+) -> tuple[np.ndarray, str]:
+    """A split of our own by whole parents of leaves, and how it was made.
+
+    Of a grandparent's parents, ceil(fraction) are tested but never all, and of the others likewise for validation;
+    where that gives no parent to validate on, `validation_fraction` of all those left to train are taken.
+    """
+    parents = sorted({taxonomy.paths[index][:-1] for index in np.unique(leaf)})
+    order = np.random.default_rng([seed, 10]).permutation(len(parents))
+    families: dict[tuple[str, ...], list[int]] = {}
+    for index in order.tolist():
+        families.setdefault(parents[index][:-1], []).append(index)
+    side = np.full(len(parents), TRAIN, dtype="<U10")
+    for members in families.values():
+        tests = min(ceil(parent_fraction * len(members) - 1e-9), len(members) - 1)
+        held = max(0, min(ceil(validation_fraction * (len(members) - tests) - 1e-9), len(members) - tests - 1))
+        side[members[:tests]] = TEST
+        side[members[tests : tests + held]] = VALIDATION
+    if not (side == VALIDATION).any():
+        training = [index for index in order.tolist() if side[index] == TRAIN]
+        side[training[: int(validation_fraction * len(training))]] = VALIDATION
+    place = {parent: index for index, parent in enumerate(parents)}
+    rows = side[[place[taxonomy.paths[index][:-1]] for index in leaf]]
+    return rows, f"by whole parents of leaves: {parent_fraction:.0%} of each grandparent's to test (seed {seed})"
 
 
 def _stored_split(

@@ -70,7 +70,7 @@ class ProbeRun:
 def default_out(store: str | Path, split: str) -> Path:
     """Where the results of a store go: beside it."""
     path = Path(store)
-    return path.with_name(path.name.removesuffix(".zarr") + (".probe" if split == "image" else ".probe-leaf"))
+    return path.with_name(path.name.removesuffix(".zarr") + (".probe" if split == "image" else f".probe-{split}"))
 
 
 def check_out(out: Path) -> None:

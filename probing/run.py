@@ -13,7 +13,7 @@ import pyarrow as pa
 from extract import SiteInfo, Store
 from extract.progress import bar
 from hooks.sites import select_names
-from probing.baselines import baselines
+from probing.baselines import baselines, name_baselines
 from probing.certified import overview, uncertified
 from probing.changepoint import change_points
 from probing.choices import choice_records
@@ -55,7 +55,7 @@ def run(config: ProbeConfig) -> None:
     scorer = Scorer(plan, draws=config.bootstrap, seed=config.seed, refit=config.refit)
     names = _unit_names(store, rows, plan)
     questions = _questions(config, plan, names, scorer)
-    sources = [*_baselines(config, store, ids), *((site, None) for site in sites)]
+    sources = [*_baselines(config, store, rows), *((site, None) for site in sites)]
     probes: list[Record] = []
     hca: list[Record] = []
     nulls: list[Nulls] = []
@@ -113,13 +113,16 @@ def _questions(config: ProbeConfig, plan: Plan, names: np.ndarray, scorer: Score
     return read_questions(config.questions, names.tolist(), plan.taxonomy, plan.scored, scorer.truth)
 
 
-def _baselines(config: ProbeConfig, store: Store, ids: list[str]) -> list[tuple[SiteInfo, np.ndarray]]:
+def _baselines(config: ProbeConfig, store: Store, rows: np.ndarray) -> list[tuple[SiteInfo, np.ndarray]]:
     """Sites that no model was needed for, with their features."""
     if not config.baselines:
         return []
+    ids = store.samples.id[rows].tolist()
+    names = [store.taxonomy.paths[leaf][-1] for leaf in store.samples.leaf[rows]]
+    found = baselines(store, ids) if store.samples.level is None else name_baselines(names)
     return [
-        (SiteInfo(name, "baseline", None, "images", "output", X.shape[1], "float32", "", None), X)
-        for name, X in baselines(store, ids).items()
+        (SiteInfo(name, "baseline", None, "input", "output", X.shape[1], "float32", "", None), X)
+        for name, X in found.items()
     ]
 
 

@@ -11,7 +11,7 @@ from commandline import InputError
 from extract import Store
 from extract.config import ExtractConfig
 from extract.settings import read_images, settings_of
-from probing.baselines import baselines, histogram, thumbnail
+from probing.baselines import baselines, histogram, name_baselines, thumbnail
 from tests.probing.planted import PlantedSite
 
 
@@ -48,3 +48,12 @@ def test_images_are_found_by_id(world: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["baseline.pixels"][0], thumbnail(Image.open(path).convert("RGB")))
     with pytest.raises(InputError, match=r"has no image 'nowhere.png' any more"):
         baselines(store, ["nowhere.png"])
+
+
+def test_names_are_counted_by_word_and_by_three_characters() -> None:
+    found = name_baselines(["Larus argentatus", "Larus canus", "Corvus corax", "Larus canus"])
+    words, characters = found["baseline.words"], found["baseline.characters"]
+    np.testing.assert_array_equal(words, [[1], [1], [0], [1]])  # larus; the others are in one name each
+    assert characters.shape[1] > 2
+    assert (characters[1] == characters[3]).all()
+    assert name_baselines(["a b", "c d"])["baseline.words"].shape == (2, 4)

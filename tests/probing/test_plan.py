@@ -179,3 +179,27 @@ def test_leaves_are_looked_up_only_where_validation_can_choose_their_penalty() -
     plan = plan_of(ragged_tree(), split=split)
     assert plan.scored == ("kind",)
     assert not plan.leaf_lookup
+
+
+def test_held_out_parents_are_whole_and_nobody_is_asked_for_them() -> None:
+    tree = balanced_tree((2, 4, 24, 72), ("order", "family", "genus", "species"))
+    plan = plan_of(tree, kind="parent", validation_fraction=0.3)
+    genus = tree.codes[plan.leaf, 2]
+    parts = [set(genus[plan.split == part].tolist()) for part in ("train", "validation", "test")]
+    assert all(parts)
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 24, "no genus is in two parts"
+    assert plan.scored == ("order", "family")
+    assert "held out whole" in plan.unscored["genus"]
+    for family in range(4):
+        assert set(plan.split[tree.codes[plan.leaf, 1] == family]) == {"train", "validation", "test"}
+    assert len(parts[2]) == 12
+    assert not plan.leaf_lookup
+
+
+def test_held_out_parents_of_a_ragged_tree() -> None:
+    paths = [["a", f"f{i % 3}", f"g{i % 12}", f"s{i}"] for i in range(36)]
+    paths += [["b", f"h{i % 4}", f"t{i}"] for i in range(12)]
+    plan = plan_of(Taxonomy.from_paths(paths, ["order", "family", "genus", "species"]), kind="parent")
+    assert "order" in plan.scored
+    short = plan.taxonomy.depths[plan.leaf] == 3
+    assert (plan.labels("family")[short] == -1).all(), "their family is what was held out"

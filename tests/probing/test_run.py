@@ -427,3 +427,21 @@ def test_bits_added_lengths_and_changes(tmp_path: Path) -> None:
     assert [plain.extra(name) for name in ("conditional", "description", "changepoints")] == [[], [], []]
     with pytest.raises(InputError, match="no pair of different sites"):
         probe(store, conditional=["projector"])
+
+
+def test_a_name_spells_its_parent(tmp_path: Path) -> None:
+    """Binomials whose features are noise: words read the genus of species never seen, and not that of held-out ones."""
+    paths = [[f"f{g // 6}", f"genus{g}", f"genus{g} sp{g}x{k}"] for g in range(12) for k in range(6)]
+    tree = Taxonomy.from_paths(paths, ["family", "genus", "species"])
+    leaf, level = np.repeat(np.arange(72, dtype=np.int32), 2), ["family", "genus"] * 72
+    split = np.array(["train", "train", "validation", "test", "test", "test"])[leaf % 6]
+    X = np.random.default_rng(0).normal(size=(144, 6)).astype(np.float32)
+    store = write_store(tmp_path / "t.zarr", {"text.0": X}, leaf, split, tree, level=level)
+    cells = {(record["site"], record["level"]): record for record in probe(store, baselines=True).probes}
+    assert cells["baseline.words", "genus"]["accuracy"] == 1
+    assert cells["text.0", "genus"]["accuracy"] < 0.3
+    out = str(tmp_path / "held")
+    held = probe(store, baselines=True, split="parent", out=out)
+    cells = {(record["site"], record["level"]): record for record in held.probes}
+    assert cells["baseline.words", "family"]["accuracy"] < 0.9
+    assert cells["text.0", "genus"]["unscored"]
