@@ -67,7 +67,7 @@ def name_baselines(names: Sequence[str]) -> dict[str, np.ndarray]:
         counter = CountVectorizer(
             analyzer=analyzer,  # pyright: ignore[reportArgumentType]
             ngram_range=(length, length),
-            token_pattern=r"(?u)\w+" if analyzer == "word" else None,
+            token_pattern=r"(?u)\w+" if analyzer == "word" else None,  # pyright: ignore[reportArgumentType]
             max_features=MOST_FEATURES,
         )
         try:
