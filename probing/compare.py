@@ -30,7 +30,8 @@ from probing.paper_training import PaperSettings
 from probing.plan import Plan
 from probing.protocol import Settings, probe_site
 from probing.results import SUMMARY, ProbeRun, check_out, default_out, write_summary, write_table, writing
-from probing.run import choose_rows, plan_of, read_site, settings_of
+from probing.rows import choose_rows, plan_of, read_site
+from probing.run import settings_of
 from probing.scores import Record, Scorer
 
 HCA = "HCA"

@@ -21,7 +21,7 @@ from probing.protocol import Settings, probe_site
 from taxonomy import Taxonomy
 from tests.probing.planted import balanced_tree, clusters, ragged_tree, rows_of, write_store
 
-QUICK = PaperSettings(epochs=6, learning_rate=1e-2)
+QUICK = PaperSettings(epochs=6, learning_rate=1e-2, batch_size=16)
 SETTINGS = Settings((1.0, 1e-2), shuffles=1, controls=0)
 
 

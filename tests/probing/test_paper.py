@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from torch import nn
 from commandline import InputError
 from probing import fit_grid
 from probing.adam import Heads, train
-from probing.paper import published_levels, published_plan, run_site
+from probing.paper import CHOICES, published_levels, published_plan, run_site
 from probing.paper_training import PaperSettings, paper_probe
 from probing.plan import make_plan
 from probing.scores import Scorer
@@ -211,6 +213,12 @@ def test_the_published_level_map_of_inat21_plants() -> None:
     assert plan.scored == published.scored == ranks[1:]
 
 
+def test_the_documents_list_every_choice() -> None:
+    page = (Path(__file__).parents[2] / "docs/protocols.md").read_text(encoding="utf-8")
+    for choice in CHOICES:
+        assert f"| {choice.paper} | {choice.strict} | {choice.why} |" in page
+
+
 @pytest.mark.slow
 def test_on_noise_the_best_test_epoch_lies_above_chance_and_a_validated_probe_does_not() -> None:
     """200 random labellings of one noise matrix: by chance 2.5 % of accuracies lie above the null's 97.5 % quantile.
@@ -219,7 +227,7 @@ def test_on_noise_the_best_test_epoch_lies_above_chance_and_a_validated_probe_do
     labellings are trained as heads of one module and solved in one grid, so that 200 of them are affordable.
     """
     rng = np.random.default_rng(0)
-    split = np.tile(["train", "train", "validation", "test"], 48)
+    split = np.tile(["train", "train", "validation", "test"], 52)
     X = rng.normal(size=(len(split), 512)).astype(np.float32)
     labels = {str(draw): rng.integers(0, 8, len(split)) for draw in range(200)}
     test = split == "test"
