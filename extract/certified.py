@@ -16,21 +16,28 @@ TOLERANCE = 0.05
 
 
 def certificate_of(model: Any, samples: Sequence[Mapping[str, Tensor]], sites: SiteMap) -> dict[str, Any]:
-    """Certify the sites on some samples, one batch each (beside a twin with other pixels), and say in one line how it
-    went."""
-    from hooks import certify
+    """Certify the sites on some samples, one batch each (beside a twin with other pixels), read as the extraction reads
+    them, and say in one line how it went."""
+    from hooks import capture, certify
     from hooks.certificate import summary
 
-    found = certify(model, samples, sites)
+    def read(model: Any, inputs: Mapping[str, Any], sites: SiteMap) -> dict[str, Any]:
+        return capture(model, inputs, sites, "tokens", alike=True)
+
+    found = certify(model, samples, sites, read=read)
     print(summary(found))
     return found.to_dict()
 
 
 def text_certificate(loaded: Loaded, sites: SiteMap) -> dict[str, Any]:
     """The same for the sites of a language model, on two sentences."""
+    from hooks import certify
+    from hooks.certificate import summary
     from hooks.text import text_sample
 
-    return certificate_of(loaded.model, [text_sample(loaded, PROMPTS)], sites)
+    found = certify(loaded.model, text_sample(loaded, PROMPTS), sites)
+    print(summary(found))
+    return found.to_dict()
 
 
 def takes_batches(model: Any, sample: Mapping[str, Tensor], sites: SiteMap) -> bool:
