@@ -66,8 +66,11 @@ def test_trains_every_level_as_if_alone() -> None:
         assert found[level].best.epoch == 1 + int(np.argmax(shares))
         assert (found[level].best.predicted == answers[int(np.argmax(shares))]).all()
         assert (found[level].last.predicted == answers[-1]).all()
+        assert (found[level].best.logits(X[~train]).argmax(1) == found[level].best.predicted).all()
         assert found[level].last.epoch == EPOCHS
     assert len(set(found["c"].test_accuracy)) > 3
+    early = next(probe for probe in found.values() if probe.best.epoch < EPOCHS)
+    assert (early.best.layers[0][0] != early.last.layers[0][0]).any()
 
 
 def test_heads_do_not_depend_on_their_company_and_ragged_levels_keep_their_own_rows() -> None:
