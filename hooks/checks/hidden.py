@@ -73,7 +73,7 @@ def _language(
 
 
 def _with_embeddings(case: Case, states: States) -> States | None:
-    """Hidden states that begin behind the first block (Mamba's do), with the embeddings before them."""
+    """Hidden states that begin behind the first block, as some models' do, with the embeddings before them."""
     module = getattr(case.model, "get_input_embeddings", lambda: None)()
     name = next((name for name, own in case.model.named_modules() if own is module), None)
     made = _outputs(case, name) if name else []
