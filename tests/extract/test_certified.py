@@ -15,6 +15,8 @@ from hooks.certificate import Certificate
 from hooks.inputs import pixel_names
 from organisms.zoo import build_family
 
+pytestmark = pytest.mark.slow
+
 
 def extract(*argv: object) -> int:
     return main("python -m extract", COMMANDS, "images", [str(arg) for arg in argv])

@@ -19,6 +19,7 @@ def extract(*argv: object) -> int:
     return main("python -m extract", COMMANDS, "images", [str(arg) for arg in argv])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "llava_onevision", "internvl"])
 def test_sites_and_bytes_are_those_of_the_extraction(
     checkpoints: dict[str, Path], world: Path, tmp_path: Path, name: str

@@ -27,6 +27,8 @@ from hooks.tracing import trace
 from organisms.zoo import build_family
 from tests.hooks.conftest import PROMPT, SIZES, picture
 
+pytestmark = pytest.mark.slow
+
 Rows = dict[str, list[Tensor]]
 RAGGED = "qwen2_5_vl_ragged"
 

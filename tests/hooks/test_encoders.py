@@ -24,6 +24,8 @@ from hooks.processors import load_processor
 from organisms.checkpoint import seed_weights, train_tokenizer
 from tests.hooks.conftest import PROMPT, picture
 
+pytestmark = pytest.mark.slow
+
 SIDE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
 EYE = {**SIDE, "image_size": 32, "patch_size": 8}
 SIZE = {"height": 32, "width": 32}
