@@ -23,6 +23,8 @@ from hooks.recording import at
 from organisms.zoo import build_family
 from tests.hooks.conftest import PROMPT, picture
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pair(loaded: Loaded) -> dict:

@@ -17,6 +17,8 @@ from hooks.rows import unflatten
 from hooks.validating import check_inputs, refusals
 from tests.hooks.conftest import PROMPT, SIZES, picture
 
+pytestmark = pytest.mark.slow
+
 
 def _read(loaded: Loaded, inputs: dict, sites: SiteMap) -> dict[str, Any]:
     with refusals(loaded.model):

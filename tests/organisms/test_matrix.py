@@ -16,19 +16,16 @@ from organisms.zoo import EXCLUDED, FAMILIES
 PAGE = Path(__file__).parents[2] / "docs/architectures.md"
 FAST = (
     "llava",
-    "llava_next",
     "qwen2_5_vl_ragged",
     "qwen3_vl",
     "gemma3n",
     "gemma4",
     "blip2_t5",
     "chameleon",
-    "granite4_vision",
     "mllama",
     "udop",
     "unlimited_ocr",
     "clip",
-    "dinov2",
     "llama",
 )
 """The families that differ most; the others are certified by the whole run."""
