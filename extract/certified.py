@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hooks import Loaded, SiteMap
+    from hooks import Certificate, Loaded, SiteMap
 
 PROMPTS = ("The quick brown fox jumps over the lazy dog.", "A robin is a bird.")
 TOLERANCE = 0.05
@@ -19,25 +19,26 @@ def certificate_of(model: Any, samples: Sequence[Mapping[str, Tensor]], sites: S
     """Certify the sites on some samples, one batch each (beside a twin with other pixels), read as the extraction reads
     them, and say in one line how it went."""
     from hooks import capture, certify
-    from hooks.certificate import summary
 
     def read(model: Any, inputs: Mapping[str, Any], sites: SiteMap) -> dict[str, Any]:
         return capture(model, inputs, sites, "tokens", alike=True)
 
-    found = certify(model, samples, sites, read=read)
-    print(summary(found))
-    return found.to_dict()
+    return _told(certify(model, samples, sites, read=read))
 
 
 def text_certificate(loaded: Loaded, sites: SiteMap) -> dict[str, Any]:
     """The same for the sites of a language model, on two sentences."""
     from hooks import certify
-    from hooks.certificate import summary
     from hooks.text import text_sample
 
-    found = certify(loaded.model, text_sample(loaded, PROMPTS), sites)
-    print(summary(found))
-    return found.to_dict()
+    return _told(certify(loaded.model, text_sample(loaded, PROMPTS), sites))
+
+
+def _told(certificate: Certificate) -> dict[str, Any]:
+    from hooks.certificate import summary
+
+    print(summary(certificate))
+    return certificate.to_dict()
 
 
 def takes_batches(model: Any, sample: Mapping[str, Tensor], sites: SiteMap) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 
 from commandline import InputError
-from hooks.certificate import MODEL, Certificate, Check, Noise, merged
+from hooks.certificate import Certificate, Check, Noise, merged
 from hooks.checks.carries import carries_image
 from hooks.checks.case import Case, Read, apart, check, duplicate, small
 from hooks.checks.entry import Pairing, find_entry, pair
@@ -27,8 +26,9 @@ from hooks.checks.sight import blindness, sees_pixels, sees_text
 from hooks.checks.silent import null_read
 from hooks.checks.units import twin
 from hooks.discovery import find_sites
-from hooks.inputs import pixel_names, to_device
+from hooks.inputs import pixel_names, to_device, to_model
 from hooks.positions import sample_count
+from hooks.recording import in_evaluation
 from hooks.sites import SiteMap
 from hooks.tracing import capture
 
@@ -91,7 +91,7 @@ def _certify(
 ) -> Certificate:
     started = time.monotonic()
     weight = next(weight for weight in model.parameters() if weight.is_floating_point())
-    inputs = to_device(inputs, weight.device, weight.dtype)
+    inputs = to_model(model, inputs)
     if thorough is None:
         thorough = sum(weight.numel() for weight in model.parameters()) < LARGE
     certificate = Certificate(
@@ -204,23 +204,8 @@ def _noise(case: Case, batch: Mapping[str, float]) -> dict[str, Noise]:
     }
 
 
-@contextmanager
-def in_evaluation(model: nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode, and afterwards in its own again."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
-
-
 def _version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "not installed as a package"
-
-
-__all__ = ["MODEL", "certify", "in_evaluation"]

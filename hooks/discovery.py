@@ -19,10 +19,10 @@ from commandline import InputError
 from hooks.axes import sequence_axes, vision_axes
 from hooks.evidence import Evidence, Side, gather
 from hooks.fusion import Llm, added_before, find_llm
-from hooks.inputs import pixel_names, to_device, token_name
+from hooks.inputs import pixel_names, to_model, token_name
 from hooks.matching import Maker, find_adders, find_maker
 from hooks.positions import sample_count
-from hooks.recording import Call
+from hooks.recording import Call, in_evaluation
 from hooks.sites import Axis, Key, Site, SiteMap, Stage
 from hooks.stacks import stacks
 from hooks.tail import find_head, find_norm
@@ -43,15 +43,9 @@ def find_sites(model: nn.Module, inputs: Mapping[str, Any]) -> SiteMap:
         InputError: neither text nor pixels in the inputs, no stack of blocks, or a model that does not see its pixels.
     """
     samples = sample_count(inputs)
-    weight = next(weight for weight in model.parameters() if weight.is_floating_point())
-    inputs = to_device(inputs, weight.device, weight.dtype)
-    was_training = model.training
-    model.eval()
-    try:
-        evidence = gather(model, inputs)
-        return _sites(model, inputs, evidence, samples)
-    finally:
-        model.train(was_training)
+    inputs = to_model(model, inputs)
+    with in_evaluation(model):
+        return _sites(model, inputs, gather(model, inputs), samples)
 
 
 def _sites(model: nn.Module, inputs: Mapping[str, Any], evidence: Evidence, samples: int) -> SiteMap:

@@ -10,6 +10,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,11 +18,10 @@ from torch import Tensor, nn
 
 from commandline import InputError
 from hooks.discovery import find_sites
-from hooks.inputs import to_device
-from hooks.measuring import measured
-from hooks.positions import ownership
+from hooks.inputs import to_model
+from hooks.measuring import divided
 from hooks.recording import at
-from hooks.rows import Ownership, Pool, Undivided, divide, flatten, pool_rows, sample_rows, unflatten
+from hooks.rows import Ownership, Pool, divide, flatten, pool_rows, sample_rows, unflatten
 from hooks.sites import Key, Site, SiteMap, select_names
 from hooks.tracing import TracedView, reading_order, traced_view
 from hooks.validating import check_inputs, refusals
@@ -102,16 +102,12 @@ def edit(
     if pool == "cls" and (other := [name for name in shown if sites[name].stage != "encoder"]):
         raise InputError(f"pool=cls reads a tower's class token, which {other[0]} has not; read encoder.* or use mean")
     wanted = replace(sites, sites={name: site for name, site in sites.items() if name in functions or name in shown})
-    weight = next(weight for weight in model.parameters() if weight.is_floating_point())
-    inputs = to_device(inputs, weight.device, weight.dtype)
+    inputs = to_model(model, inputs)
+    run = partial(_forward, model, inputs, wanted, functions=functions, shown=shown, pool=pool)
     try:
         with refusals(model):
             check_inputs(model, inputs, wanted)
-            owner = ownership(model, inputs, wanted)
-            try:
-                return _forward(model, inputs, wanted, owner, functions, shown, pool)
-            except Undivided:
-                return _forward(model, inputs, wanted, measured(model, inputs, wanted, owner), functions, shown, pool)
+            return divided(model, inputs, wanted, run)
     except _Raised as raised:
         raise raised.error from None
 
@@ -185,20 +181,15 @@ def _forward(
 def _visited(traced: TracedView, tracer: Any, site: Site, call: int, change: _Change | None) -> Iterator[Tensor]:
     """Inside a trace: wait for this execution of the site's module, change what stands at the site, and yield it."""
     envoy = traced.envoys[site.module]
-    for _ in tracer.iter[call : call + 1] if call else (None,):
-        if site.reads == "input":
-            args, kwargs = envoy.inputs
-            whole: Any = {"args": args, "kwargs": kwargs}
-        else:
-            whole = envoy.output
+    for whole in traced.visits(tracer, site, call):
         value = at(whole, site.key)
         if change:
             value = change(value)
-            whole = put(whole, site.key, value)
+            changed = put(whole, site.key, value)
             if site.reads == "input":
-                envoy.inputs = (whole["args"], whole["kwargs"])
+                envoy.inputs = (changed["args"], changed["kwargs"])
             else:
-                envoy.output = whole
+                envoy.output = changed
         yield value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -57,11 +58,19 @@ class Evidence:
         counts = [sum(call.module == module for call in run.calls) for run in (self.base, self.doubled)]
         return counts[1] > counts[0]
 
+    @cached_property
+    def _seeing(self) -> frozenset[tuple[str, int]]:
+        return frozenset((call.module, call.index) for call in self.calls if self.moves(call, "outputs", self.pixels))
+
+    @cached_property
+    def _reading(self) -> frozenset[tuple[str, int]]:
+        return frozenset((call.module, call.index) for call in self.calls if self.moves(call, "outputs", self.text))
+
     def sees(self, call: Call) -> bool:
-        return self.moves(call, "outputs", self.pixels)
+        return (call.module, call.index) in self._seeing
 
     def reads(self, call: Call) -> bool:
-        return self.moves(call, "outputs", self.text)
+        return (call.module, call.index) in self._reading
 
     def of_vision(self, call: Call) -> bool:
         """Depends on the pixels and not on the text."""

@@ -51,7 +51,7 @@ def find_llm(evidence: Evidence, stacks: Sequence[Stack], samples: int, length: 
     if fused:
         return max(fused, key=lambda llm: _size(llm.stack))
     stack, axes = max(found, key=lambda pair: _size(pair[0]))
-    return Llm(stack, axes, None, 0, None, _cross_states(evidence, stack))
+    return Llm(stack, axes, None, 0, None, _cross_states(evidence))
 
 
 def _size(stack: Stack) -> tuple[int, int]:
@@ -121,12 +121,12 @@ def _computed(evidence: Evidence, entry: Place) -> bool:
     return False
 
 
-def _cross_states(evidence: Evidence, stack: Stack) -> Place | None:
+def _cross_states(evidence: Evidence) -> Place | None:
     """The image's rows that text modules read beside their own states: of several, those that most modules read."""
     places: list[Place] = []
     readers: list[int] = []
     for call in evidence.calls:
-        if not evidence.reads(call) or (inside(stack.blocks[0].module, call.module) and not call.module):
+        if not call.module or not evidence.reads(call):
             continue
         for key, rows in call.inputs.items():
             if len(rows.shape) < 3 or not evidence.moves(call, "inputs", evidence.pixels, key):

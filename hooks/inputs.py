@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from commandline import InputError
 
@@ -79,6 +79,12 @@ def change_text(inputs: Mapping[str, Any]) -> dict[str, Any]:
     place = int(free.nonzero()[-1])
     row[place] = next(value for value in row[free].tolist() + values.tolist() if value != int(row[place]))
     return {**inputs, name: ids}
+
+
+def to_model(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs where the model's weights are, pixels in their dtype."""
+    weight = next(weight for weight in model.parameters() if weight.is_floating_point())
+    return to_device(inputs, weight.device, weight.dtype)
 
 
 def to_device(inputs: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:

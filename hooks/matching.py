@@ -6,7 +6,7 @@ when the pixels change: differences cancel what is added, and directions what is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +33,6 @@ class Maker:
 
     module: str
     share: float
-
-
-Take = Callable[[Tensor], Tensor]
-"""From the whole tensor at a place to the rows looked for, (row, feature)."""
 
 
 def find_maker(

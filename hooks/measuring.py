@@ -7,18 +7,37 @@ of images, tiles or patches, and see in which samples the image's rows move.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from commandline import InputError
 from hooks.inputs import change_pixels, pixel_names
-from hooks.recording import look, remembered, row_hashes
-from hooks.rows import Ownership, Share, flatten
+from hooks.positions import ownership
+from hooks.recording import entry_hashes, remembered, site_hashes
+from hooks.rows import Ownership, Share, Undivided
 from hooks.sites import Site, SiteMap
+
+Result = TypeVar("Result")
+
+
+def divided(
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    sites: SiteMap,
+    run: Callable[[Ownership], Result],
+    alike: bool = False,
+) -> Result:
+    """`run` with the batch's division into samples: as its inputs say, or, where that leaves rows Undivided, as
+    measured."""
+    owner = ownership(model, inputs, sites, alike)
+    try:
+        return run(owner)
+    except Undivided:
+        return run(measured(model, inputs, sites, owner))
 
 
 def measured(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap, owner: Ownership) -> Ownership:
@@ -41,12 +60,13 @@ def _measure(
     model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap, samples: int
 ) -> tuple[dict[str, Share], dict[str, tuple[int, ...]]]:
     pixels = pixel_owners(model, inputs, sites, samples)
-    base, again = _hashes(model, inputs, sites), _hashes(model, inputs, sites)
+    base, again = (site_hashes(model, inputs, sites.values()) for _ in range(2))
     runs = []
     for bit in range(samples.bit_length()):
         chosen = torch.tensor([(sample + 1) >> bit & 1 for sample in range(samples)]).bool()
         masks = {name: owners.ge(0) & chosen[owners.clamp(min=0)] for name, owners in pixels.items()}
-        runs.append([_hashes(model, changed_where(inputs, masks, kind), sites) for kind in (0, 1)])
+        changed = [changed_where(inputs, masks, kind) for kind in (0, 1)]
+        runs.append([site_hashes(model, other, sites.values()) for other in changed])
     shares: dict[str, Share] = {}
     for site in sites.values():
         if not site.in_sequence:
@@ -58,10 +78,6 @@ def _measure(
             ]
             shares[site.name] = _share(site, [bit & steady for bit in moved], samples)
     return shares, {name: tuple(when for when, _ in calls) for name, calls in base.items()}
-
-
-def _hashes(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap) -> dict[str, list[tuple[int, Tensor]]]:
-    return look(model, inputs, sites.values(), lambda site, value: row_hashes(flatten(site, value)).cpu())
 
 
 def _share(site: Site, bits: Sequence[Tensor], samples: int) -> Share:
@@ -100,11 +116,7 @@ def pixel_owners(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap, sa
 
 
 def _by_halving(model: nn.Module, inputs: Mapping[str, Any], entry: Site, name: str, samples: int) -> Tensor:
-    def entered(changed: Mapping[str, Any]) -> Tensor:
-        seen = look(model, changed, [entry], lambda site, value: row_hashes(flatten(site, value)).cpu())
-        return seen[entry.name][0][1].reshape(samples, -1)
-
-    base, axis = entered(inputs), unit_axis(inputs[name])
+    base, axis = entry_hashes(model, inputs, entry, samples), unit_axis(inputs[name])
     units = inputs[name].shape[axis]
     owners = torch.full((units,), -1)
     ranges = [range(units)]
@@ -112,7 +124,8 @@ def _by_halving(model: nn.Module, inputs: Mapping[str, Any], entry: Site, name: 
         part = ranges.pop()
         mask = torch.zeros(units, dtype=torch.bool)
         mask[part.start : part.stop] = True
-        moved = [base.ne(entered(changed_where(inputs, {name: mask}, kind))).any(1) for kind in (0, 1)]
+        changed = [changed_where(inputs, {name: mask}, kind) for kind in (0, 1)]
+        moved = [base.ne(entry_hashes(model, other, entry, samples)).any(1) for other in changed]
         samples_moved = torch.stack(moved).any(0).nonzero().flatten().tolist()
         if len(samples_moved) == 1:
             owners[mask] = samples_moved[0]

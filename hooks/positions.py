@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from commandline import InputError
 from hooks.inputs import change_pixels, pixel_names, token_name
-from hooks.recording import look, remembered, row_hashes
-from hooks.rows import Ownership, by_position
+from hooks.recording import entry_hashes, remembered
+from hooks.rows import Ownership
 from hooks.sites import SiteMap
 
 
@@ -33,11 +33,8 @@ def _moving(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap) -> Tens
     if site is None:
         raise InputError("no site of the LLM's input is known; take the whole map that find_sites returns")
     runs = [inputs, change_pixels(inputs, 0), change_pixels(inputs, 1)]
-    base, *others = (
-        look(model, run, [site], lambda _, value: row_hashes(value).cpu())[site.name][0][1] for run in runs
-    )
-    moved = torch.stack([base.ne(other) for other in others]).any(0)
-    return by_position(moved, site.axes).to(next(model.parameters()).device)
+    base, *others = (entry_hashes(model, run, site, sample_count(inputs)) for run in runs)
+    return torch.stack([base.ne(other) for other in others]).any(0).to(next(model.parameters()).device)
 
 
 def ownership(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap, alike: bool = False) -> Ownership:

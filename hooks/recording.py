@@ -7,7 +7,7 @@ on it. Hashes instead of tensors: a 7B model's whole forward fits in a few megab
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from hooks.rows import flatten
 from hooks.sites import Key, Site
 
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -181,6 +182,31 @@ def watch(model: nn.Module, inputs: Mapping[str, Any], modules: Collection[str],
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def in_evaluation(model: nn.Module) -> Iterator[None]:
+    """Every module in evaluation mode, and afterwards in its own again."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def site_hashes(
+    model: nn.Module, inputs: Mapping[str, Any], sites: Iterable[Site]
+) -> dict[str, list[tuple[int, Tensor]]]:
+    """Hashes of the rows at each site, int64 (row,) on the CPU in the order of `rows.flatten`, and when they stood
+    there: once per call."""
+    return look(model, inputs, sites, lambda site, value: row_hashes(flatten(site, value)).cpu())
+
+
+def entry_hashes(model: nn.Module, inputs: Mapping[str, Any], entry: Site, samples: int) -> Tensor:
+    """Hashes of the rows of the LLM's sequence where the image enters it: int64 (sample, token) on the CPU."""
+    return site_hashes(model, inputs, [entry])[entry.name][0][1].reshape(samples, -1)
 
 
 def tensors(value: Any, key: Key = ()) -> Iterator[tuple[Key, Tensor]]:

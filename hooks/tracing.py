@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,9 +13,8 @@ from torch import Tensor, nn
 
 from commandline import InputError
 from hooks.discovery import find_sites
-from hooks.inputs import to_device
-from hooks.measuring import measured
-from hooks.positions import ownership
+from hooks.inputs import to_model
+from hooks.measuring import divided
 from hooks.recording import at
 from hooks.rows import Ownership, Pool, Undivided, pool_rows, sample_rows
 from hooks.sites import Site, SiteMap
@@ -58,24 +58,13 @@ def capture(
         raise InputError(
             f"pool=cls reads a tower's class token, which {other[0]} has not; select encoder.* or use mean"
         )
-    inputs = _moved_to(model, inputs)
+    inputs = to_model(model, inputs)
+    read = partial(trace, model, sites, inputs, pool=pool)
     if alike:
-        return _read(model, sites, inputs, ownership(model, inputs, sites, alike), pool)
+        return divided(model, inputs, sites, read, alike=True)
     with refusals(model):
         check_inputs(model, inputs, sites)
-        return _read(model, sites, inputs, ownership(model, inputs, sites), pool)
-
-
-def _read(model: nn.Module, sites: SiteMap, inputs: dict[str, Any], owner: Ownership, pool: Pool) -> dict[str, Any]:
-    try:
-        return trace(model, sites, inputs, owner, pool)
-    except Undivided:
-        return trace(model, sites, inputs, measured(model, inputs, sites, owner), pool)
-
-
-def _moved_to(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    weight = next(weight for weight in model.parameters() if weight.is_floating_point())
-    return to_device(inputs, weight.device, weight.dtype)
+        return divided(model, inputs, sites, read)
 
 
 def trace(model: nn.Module, sites: SiteMap, inputs: Mapping[str, Any], owner: Ownership, pool: Pool) -> dict[str, Any]:
@@ -141,18 +130,22 @@ class TracedView:
     envoys: dict[str, Any]
     options: dict[str, Any]
 
+    def visits(self, tracer: Any, site: Site, call: int) -> Iterator[Any]:
+        """Inside a trace: wait for this execution of the site's module, and yield all that goes in (as `args` and
+        `kwargs`) or comes out, while it can still be replaced."""
+        envoy = self.envoys[site.module]
+        for _ in tracer.iter[call : call + 1] if call else (None,):
+            if site.reads == "input":
+                args, kwargs = envoy.inputs
+                yield {"args": args, "kwargs": kwargs}
+            else:
+                yield envoy.output
+
     def read(self, tracer: Any, site: Site, call: int) -> Tensor:
         """Inside a trace: wait for this execution of the site's module, and return the tensor at the site."""
-        envoy = self.envoys[site.module]
         whole: Any = None
-        if call:
-            for _ in tracer.iter[call : call + 1]:
-                whole = envoy.inputs if site.reads == "input" else envoy.output
-        else:
-            whole = envoy.inputs if site.reads == "input" else envoy.output
-        if site.reads == "input":
-            args, kwargs = whole
-            whole = {"args": args, "kwargs": kwargs}
+        for visit in self.visits(tracer, site, call):
+            whole = visit
         return at(whole, site.key)
 
 

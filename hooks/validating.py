@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from commandline import InputError, first_line
-from hooks.inputs import change_pixels, pixel_names, token_name
-from hooks.recording import look, remembered, row_hashes
-from hooks.rows import flatten
+from hooks.inputs import pixel_names, token_name
+from hooks.measuring import changed_where
+from hooks.recording import entry_hashes, remembered
 from hooks.sites import SiteMap
 
 
@@ -112,28 +112,17 @@ def _spilt(model: nn.Module, inputs: Mapping[str, Any], sites: SiteMap, samples:
     entry = sites.entry
     assert entry is not None
 
-    def entered(changed: Mapping[str, Any]) -> Tensor:
-        seen = look(model, changed, [entry], lambda site, value: row_hashes(flatten(site, value)).cpu())
-        return seen[entry.name][0][1].reshape(samples, -1)
-
-    base, numbers = entered(inputs), torch.arange(samples)
+    (name,), units = pixel_names(inputs), _units(inputs, samples)
+    assert units is not None
+    base, numbers = entry_hashes(model, inputs, entry, samples), torch.arange(samples)
     reached = torch.ones(samples, samples, dtype=torch.bool)  # (changed, moved): not yet ruled out
     for bit in range((samples - 1).bit_length()):
         for value in (0, 1):
             chosen = (numbers >> bit & 1) == value
-            moved = base.ne(entered(_changed(inputs, chosen))).any(1)
-            reached[chosen] &= moved
+            changed = changed_where(inputs, {name: chosen.repeat_interleave(units)}, 1)
+            reached[chosen] &= base.ne(entry_hashes(model, changed, entry, samples)).any(1)
     reached[numbers, numbers] = False
     return reached.any(1).nonzero().flatten().tolist()
-
-
-def _changed(inputs: Mapping[str, Any], chosen: Tensor) -> dict[str, Any]:
-    """The inputs with the pixels of the chosen samples changed."""
-    (name,), units = pixel_names(inputs), _units(inputs, len(chosen))
-    assert units is not None
-    value, other = inputs[name], change_pixels(inputs, 1)[name]
-    mask = chosen.repeat_interleave(units).to(value.device).view(-1, *[1] * (value.ndim - 1))
-    return {**inputs, name: torch.where(mask, other, value)}
 
 
 def _raised_in(error: BaseException) -> str:

@@ -7,10 +7,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probing.basis import spectral_basis
+from probing.classifier import known_features, training_data
 from probing.grid import (
     Target,
     as_features,
@@ -56,17 +55,11 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit on features (sample, feature) and labels (sample,). Raises ValueError, for one class too."""
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])  # pyright: ignore[reportArgumentType]
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"the labels hold one class, {self.classes_[0]!r}; a probe needs two or more to tell apart"
-            )
+        X, self.classes_, codes = training_data(self, X, y)
         penalty = check_penalties([self.penalty])
         x_NF = as_features(X, self.dtype, resolve_device(self.device))
         basis = spectral_basis(x_NF, standardize=self.standardize, intercept=self.fit_intercept)
-        target = Target("y", codes.astype(np.int64), self.classes_)
+        target = Target("y", codes, self.classes_)
         fit = solve_at(basis, [target], penalty, self.tol, self.max_iter)[0]
         self.coef_, self.intercept_ = fit.coef, fit.intercept
         self.n_iter_, self.grad_norm_, self.objective_ = fit.n_iter, fit.grad_norm, fit.objective
@@ -92,8 +85,4 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         return self.classes_[best]
 
     def _logits(self, X: ArrayLike) -> np.ndarray:
-        check_is_fitted(self)
-        features = np.asarray(
-            validate_data(self, X, dtype=[np.float64, np.float32], reset=False)  # pyright: ignore[reportArgumentType]
-        )
-        return linear_logits(features, self.coef_, self.intercept_)
+        return linear_logits(known_features(self, X), self.coef_, self.intercept_)

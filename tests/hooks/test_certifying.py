@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from commandline import InputError
 from hooks import Certificate, Loaded, SiteMap, capture, certify, find_sites, load, text_sites
-from hooks.certifying import in_evaluation
 from hooks.checks.case import Case
 from hooks.checks.raster import Patch, Picture, fit
 from hooks.checks.silent import null_read
@@ -22,6 +21,7 @@ from hooks.checks.states import restored
 from hooks.checks.units import Unsplit, alone, pixel_units
 from hooks.encoding import encode
 from hooks.positions import ownership
+from hooks.recording import in_evaluation
 from hooks.text import text_sample
 from hooks.tracing import trace
 from organisms.zoo import build_family
