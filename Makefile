@@ -33,7 +33,7 @@ ifneq ($(filter extract,$(MAKECMDGOALS)),)
 $(if $(and $(MODEL),$(DATASET)),,$(error name a model and a dataset: make extract MODEL=Qwen/Qwen2.5-VL-3B-Instruct DATASET=cub200))
 endif
 
-.PHONY: help setup demo extract probe report test test-fast lint format architectures bench clean
+.PHONY: help setup demo extract probe compare report test test-fast lint format architectures bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ extract: $(INSTALLED) ## activations of DATASET in MODEL, into a store under run
 
 probe: $(INSTALLED) ## linear probes at every site and level of STORE
 	@$(PY) -m probing '$(CHOSEN_STORE)' $(call flag,DEVICE,device) $(ARGS)
+
+compare: $(INSTALLED) ## the published protocol beside the strict one on STORE, and what each difference costs
+	@$(PY) -m probing compare '$(CHOSEN_STORE)' $(call flag,DEVICE,device) $(ARGS)
 
 report: $(INSTALLED) ## tables and figures of what the probes found in STORE
 	@$(PY) -m analysis report '$(CHOSEN_STORE)' $(ARGS)

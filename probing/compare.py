@@ -29,7 +29,16 @@ from probing.paper import CHOICES, published_levels
 from probing.paper_training import PaperSettings
 from probing.plan import Plan
 from probing.protocol import Settings, probe_site
-from probing.results import SUMMARY, ProbeRun, check_out, default_out, write_summary, write_table, writing
+from probing.results import (
+    COMPARISON,
+    SUMMARY,
+    ProbeRun,
+    check_out,
+    default_out,
+    write_summary,
+    write_table,
+    writing,
+)
 from probing.rows import choose_rows, plan_of, read_site
 from probing.run import settings_of
 from probing.scores import Record, Scorer
@@ -45,7 +54,7 @@ def run(config: CompareConfig) -> None:
     store = Store.open(config.store)
     chosen = select_names(list(store.sites), config.sites)  # pyright: ignore[reportArgumentType]
     out = Path(config.out) if config.out else _default_out(config)
-    check_out(out)
+    check_out(out, COMPARISON)
     earlier = _strict_run(config, store)
     probing = _strict_config(config, earlier)
     refused = uncertified(store, chosen, config.allow_uncertified)
@@ -57,7 +66,7 @@ def run(config: CompareConfig) -> None:
     found: list[Record] = []
     steps: list[Record] = []
     ladders: list[Ladder] = []
-    with writing(out) as folder:
+    with writing(out, COMPARISON) as folder:
         for name in bar(len(chosen), "site", "comparing", iterable=chosen):
             X, site = read_site(store, name, rows), store.sites[name]
             strict = _read_strict(earlier, name, plan) if earlier else None
@@ -70,7 +79,7 @@ def run(config: CompareConfig) -> None:
         write_table(folder, "comparison", found)
         write_table(folder, "steps", steps)
         summary = _summary(config, probing, earlier, store, plan, paper)
-        write_summary(folder, summary)
+        write_summary(folder, summary, COMPARISON)
     print(comparison_table(found, [step for step in steps if step["site"] == ALL_SITES], [*plan.scored, HCA]))
     print(f"\n{out}: comparison.parquet, steps.parquet, summary.json")
 

@@ -18,6 +18,9 @@ from commandline import InputError
 
 SCHEMA_VERSION = 3
 KIND = "probe"
+COMPARISON = "probe comparison"
+MAKERS = {KIND: "python -m probing STORE", COMPARISON: "python -m probing compare STORE"}
+"""What a directory's summary says it is of, and the command that makes one."""
 SUMMARY = "summary.json"
 TABLES = ("probes", "hca", "predictions")
 EXTRA_TABLES = ("changepoints", "conditional", "description")
@@ -44,8 +47,9 @@ class ProbeRun:
         folder = given if (given / SUMMARY).is_file() else default_out(given, "image")
         if not (folder / SUMMARY).is_file():
             raise InputError(f"{given}: no probe results here; `python -m probing STORE` makes them")
-        if _kind(folder) not in (KIND, None):
-            raise InputError(f"{folder}: its {SUMMARY} is not that of a probe run; `python -m probing STORE` makes one")
+        if (kind := _kind(folder)) not in (KIND, None):
+            what = f"holds what `{MAKERS[kind]}` wrote, not" if kind in MAKERS else f"its {SUMMARY} is not that of"
+            raise InputError(f"{folder}: {what} a probe run; `{MAKERS[KIND]}` makes one")
         try:
             summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
             probes, hca = (pq.read_table(folder / f"{name}.parquet").to_pylist() for name in TABLES[:2])
@@ -67,28 +71,29 @@ class ProbeRun:
         return pq.read_table(self.path / "predictions.parquet")
 
 
-def default_out(store: str | Path, split: str) -> Path:
+def default_out(store: str | Path, split: str, protocol: str = "strict") -> Path:
     """Where the results of a store go: beside it."""
     path = Path(store)
-    return path.with_name(path.name.removesuffix(".zarr") + (".probe" if split == "image" else f".probe-{split}"))
+    parts = ["probe", *(["paper"] if protocol == "paper" else []), *([split] if split != "image" else [])]
+    return path.with_name(f"{path.name.removesuffix('.zarr')}.{'-'.join(parts)}")
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, kind: str = KIND) -> None:
     """Raise InputError, before any work, where `out` is there and is not an earlier run's directory."""
-    if (out.exists() or out.is_symlink()) and _kind(out) != KIND:
-        raise InputError(f"{out} exists and holds no probe results; give another --out or remove it")
+    if (out.exists() or out.is_symlink()) and _kind(out) != kind:
+        raise InputError(f"{out} exists and holds no {kind} results; give another --out or remove it")
     if out.exists() and not os.access(out, os.W_OK):
         raise InputError(f"cannot write {out}: no permission; give another --out")
 
 
 @contextmanager
-def writing(out: Path) -> Iterator[Path]:
+def writing(out: Path, kind: str = KIND) -> Iterator[Path]:
     """A directory to write into; its files move to `out` when the block ends without an error.
 
     An earlier run's files are replaced one by one, the summary last, and whatever else lies beside them stays. Raises
     InputError, before the block, for an `out` that is something else or cannot be written.
     """
-    check_out(out)
+    check_out(out, kind)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         beside = tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.")
@@ -140,10 +145,10 @@ def write_table(folder: Path, name: str, records: Sequence[dict[str, Any]]) -> N
     )
 
 
-def write_summary(folder: Path, summary: dict[str, Any]) -> None:
-    """The JSON summary; NaN, which JSON has not, is null."""
+def write_summary(folder: Path, summary: dict[str, Any], kind: str = KIND) -> None:
+    """The JSON summary."""
     text = json.dumps(
-        {"schema_version": SCHEMA_VERSION, "kind": KIND} | summary, indent=1, ensure_ascii=False, allow_nan=False
+        {"schema_version": SCHEMA_VERSION, "kind": kind} | summary, indent=1, ensure_ascii=False, allow_nan=False
     )
     (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from commandline import main
+from commandline import InputError, main
 from extract import Store
 from probing import LinearProbe
 from probing.__main__ import COMMANDS
@@ -18,6 +18,7 @@ from probing.ladder import LAST_EPOCH, OWN_LEVELS, PAPER, SHUFFLED, SOLVED, STAN
 from probing.paper_training import PaperSettings, paper_probe
 from probing.plan import make_plan
 from probing.protocol import Settings, probe_site
+from probing.results import ProbeRun
 from taxonomy import Taxonomy
 from tests.probing.planted import balanced_tree, clusters, ragged_tree, rows_of, write_store
 
@@ -165,6 +166,19 @@ def test_bad_settings_are_told_before_any_work(
     assert message in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "s.compare").exists()
+
+
+def test_a_comparison_is_no_probe_run_and_is_replaced_by_the_next(tmp_path: Path) -> None:
+    store = planted(tmp_path / "s.zarr", ("projector",))
+    for epochs in (1, 2):
+        assert command("compare", store, f"--epochs={epochs}") == 0
+    assert tables(tmp_path / "s.compare")[2]["config"]["epochs"] == 2
+    with pytest.raises(
+        InputError, match=r"s\.compare: holds what `python -m probing compare STORE` wrote, not a probe run"
+    ):
+        ProbeRun.open(tmp_path / "s.compare")
+    assert command(store, f"--out={tmp_path / 's.compare'}") == 2
+    assert tables(tmp_path / "s.compare")[2]["kind"] == "probe comparison"
 
 
 def test_something_else_in_the_way_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
