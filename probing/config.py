@@ -6,9 +6,15 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from commandline import Config, Names
+from commandline import Config, InputError, Names
 
 DEFAULT_PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+NOT_IN_PAPER = (
+    *("penalties", "select", "validation_fraction", "refit", "controls", "tol", "max_iter"),
+    *("random_init", "pixel_shuffled", "conditional", "description"),
+)
+"""Settings that the `paper` protocol does not look at: it solves nothing, has no validation and no control, and what
+is measured beside (other stores, bits, code lengths) is measured with solved probes."""
 
 
 class ProbeConfig(Config):
@@ -24,6 +30,11 @@ class ProbeConfig(Config):
     """Sites or patterns (`encoder.*,llm.final`); all by default."""
     levels: Names = None
     """Levels of the taxonomy; all by default."""
+    protocol: Literal["strict", "paper"] = "strict"
+    """strict: penalty chosen on validation, test read once, nulls and controls beside. paper: the study's published
+    training with its defects (docs/protocols.md), to explain a published number and for nothing else."""
+    epochs: PositiveInt = 500
+    """Of the published training, with protocol paper; 500 as published."""
     penalties: list[PositiveFloat] = Field(default=list(DEFAULT_PENALTIES), min_length=1)
     """The penalties to choose from, the same at every site; they weigh ||W||^2 / 2 on standardised features."""
     select: Literal["log_loss", "accuracy"] = "log_loss"
@@ -77,4 +88,22 @@ class ProbeConfig(Config):
     wide: bool = False
     """Print every number of the tables, not only the essential ones; the Parquet files hold them either way."""
     out: str | None = None
-    """Where the tables go; by default beside the store, <store>.probe (.probe-leaf, .probe-parent with those)."""
+    """Where the tables go; by default beside the store, <store>.probe (.probe-leaf, .probe-parent, .probe-paper with
+    those)."""
+
+
+def unused(config: ProbeConfig) -> tuple[str, ...]:
+    """The settings that its protocol does not look at."""
+    return NOT_IN_PAPER if config.protocol == "paper" else ("epochs",)
+
+
+def check_protocol(config: ProbeConfig) -> None:
+    """Raise InputError for a setting that would silently do nothing under the protocol."""
+    fields = type(config).model_fields
+    given = [name for name in unused(config) if getattr(config, name) != fields[name].default]
+    if given:
+        other = "strict" if config.protocol == "paper" else "paper"
+        raise InputError(
+            f"--{given[0]} is no part of the {config.protocol} protocol and would do nothing; leave it out, or probe "
+            f"with --protocol {other}"
+        )

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -14,8 +15,9 @@ import numpy as np
 
 from extract import Store
 from probing.calibration import BINS
-from probing.config import ProbeConfig
+from probing.config import ProbeConfig, unused
 from probing.nulls import NULL_DRAWS
+from probing.paper import CHOICES, published_levels
 from probing.plan import Plan
 from probing.protocol import Settings
 
@@ -36,7 +38,8 @@ def summarise(
     text = json.dumps(attrs, sort_keys=True, ensure_ascii=False, default=str)
     status = Counter("quarantined" if s not in ("ok", "pending") else s for s in store.samples.status)
     return {
-        "protocol": "strict",
+        "protocol": config.protocol,
+        **published(config, plan),
         "store": {
             "name": store.path.name,
             "attributes_sha256": hashlib.sha256(text.encode()).hexdigest(),
@@ -55,13 +58,20 @@ def summarise(
             "leaves": {part: len(set(plan.leaf[plan.unit[plan.split == part]].tolist())) for part in set(plan.split)},
         },
         "statistics": STATISTICS | {"bootstrap_draws": config.bootstrap},
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json", exclude=set(unused(config))),
         "device": settings.device,
         "versions": {name: metadata.version(name) for name in ("torch", "numpy", "zarr", "pyarrow")}
         | {"taxoprobe": _own_version(), "python": platform.python_version()},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
     }
+
+
+def published(config: ProbeConfig, plan: Plan) -> dict[str, Any]:
+    """What is to be said of a run of the published protocol; nothing of another."""
+    if config.protocol != "paper":
+        return {}
+    return {"choices": [asdict(choice) for choice in CHOICES], "published_levels": published_levels(plan.taxonomy)}
 
 
 def _own_version() -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from commandline import InputError
 from extract import SiteInfo, Store
 from extract.progress import bar
 from hooks.sites import select_names
@@ -18,10 +19,12 @@ from probing.certified import overview, uncertified
 from probing.changepoint import change_points
 from probing.choices import choice_records
 from probing.conditional import conditional, parse_pairs
-from probing.config import ProbeConfig
+from probing.config import ProbeConfig, check_protocol
 from probing.description import description
 from probing.grid import resolve_device
 from probing.nulls import Nulls, mark_chance
+from probing.paper import published_levels, published_plan, run_site
+from probing.paper_training import PaperSettings
 from probing.plan import Plan
 from probing.protocol import Settings, SiteProbes, probe_site
 from probing.provenance import summarise
@@ -36,14 +39,16 @@ from probing.versus import Rival
 def run(config: ProbeConfig) -> None:
     """Probe a store, write the results and print them. Raises InputError before any work where that can be seen."""
     started = time.monotonic()
+    check_protocol(config)
     store = Store.open(config.store)
     chosen = select_names(list(store.sites), config.sites)  # pyright: ignore[reportArgumentType]
     sites = [store.sites[name] for name in chosen]
     refused = uncertified(store, chosen, config.allow_uncertified)
     pairs = parse_pairs(config.conditional or (), list(store.sites))
-    out = Path(config.out) if config.out else default_out(config.store, config.split)
+    out = Path(config.out) if config.out else default_out(config.store, config.split, config.protocol)
     check_out(out)
     settings = settings_of(config)
+    published = PaperSettings(epochs=config.epochs, shuffles=config.shuffles, seed=config.seed, device=settings.device)
     rows, copies = choose_rows(config, store)
     plan = plan_of(config, store, rows)
     ids = store.samples.id[rows].tolist()
@@ -52,8 +57,15 @@ def run(config: ProbeConfig) -> None:
         for name, path in (("random_init", config.random_init), ("pixel_shuffled", config.pixel_shuffled))
         if path
     ]
-    scorer = Scorer(plan, draws=config.bootstrap, seed=config.seed, refit=config.refit)
+    read = published_levels(plan.taxonomy) if config.protocol == "paper" else {}
+    plan = published_plan(plan) if read else plan
+    scorer = Scorer(plan, draws=config.bootstrap, seed=config.seed, refit=config.refit, labels_of=read)
     names = _unit_names(store, rows, plan)
+    if config.questions and read:
+        raise InputError(
+            f"--questions cannot be kept to with --protocol paper on this tree: the published code gives "
+            f"{', '.join(read)} the labels of {', '.join(read.values())}; leave it out"
+        )
     questions = _questions(config, plan, names, scorer)
     sources = [*_baselines(config, store, rows), *((site, None) for site in sites)]
     probes: list[Record] = []
@@ -65,17 +77,19 @@ def run(config: ProbeConfig) -> None:
         predictions = PredictionWriter(folder)
         for site, given in bar(len(sources), "site", "probing", iterable=sources):
             X = read_site(store, site.name, rows) if given is None else given
-            found = probe_site(X, plan, settings)
+            found = run_site(X, plan, published) if config.protocol == "paper" else probe_site(X, plan, settings)
             hits.append(scorer.hits(found))
             nulls.append(scorer.nulls(found))
             levels, whole = scorer.score(found, nulls[-1])
+            if config.protocol == "paper":
+                whole["validation_hca"] = float("nan")  # there is no validation: those rows are trained on
             more = [rival.records(site.name, plan, settings, scorer, found) for rival in rivals]
             more += [choice_records(scorer, found, questions)] if questions else []
             place = {"site": site.name, "stage": site.stage, "layer": site.layer, "width": site.width}
             place["certified"] = site.name not in refused
             probes += [place | record | _merged(by.get(record["level"], {}) for by, _ in more) for record in levels]
             hca.append(place | whole | _merged(record for _, record in more))
-            predictions.write(_predictions(site.name, plan, found, names))
+            predictions.write(_predictions(site.name, plan, found, names, read))
             if config.description:
                 lengths += [place | record for record in description(X, plan, settings, config.bootstrap)]
         predictions.close()
@@ -173,14 +187,16 @@ def _unit_names(store: Store, rows: np.ndarray, plan: Plan) -> np.ndarray:
     return store.samples.id[rows].astype(str)[plan.test_units]
 
 
-def _predictions(site: str, plan: Plan, found: SiteProbes, names: np.ndarray) -> dict[str, Any]:
-    """Columns of predictions.parquet: a row per test unit and scored level that it has."""
+def _predictions(
+    site: str, plan: Plan, found: SiteProbes, names: np.ndarray, labels_of: Mapping[str, str]
+) -> dict[str, Any]:
+    """Columns of predictions.parquet: a row per test unit and scored level that it has; `labels_of` as in `Scorer`."""
     units = plan.test_units
     parts: list[dict[str, Any]] = []
     for column, level in enumerate(plan.scored):
         truth = plan.scored_path[units, column]
         has = truth >= 0
-        nodes = pa.array([" / ".join(node) for node in plan.taxonomy.nodes(level)])
+        nodes = pa.array([" / ".join(node) for node in plan.taxonomy.nodes(labels_of.get(level, level))])
         guesses = found.levels[level].predicted[has]
         parts.append(
             {

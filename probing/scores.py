@@ -31,13 +31,17 @@ Record = dict[str, Any]
 class Scorer:
     """Scores the sites of one plan; the bootstrap's draws are the same for every site, so sites are paired."""
 
-    def __init__(self, plan: Plan, *, draws: int, seed: int, refit: bool) -> None:
+    def __init__(
+        self, plan: Plan, *, draws: int, seed: int, refit: bool, labels_of: Mapping[str, str] | None = None
+    ) -> None:
+        """labels_of: levels whose labels in the plan are those of another level (`probing.paper.published_levels`)."""
         self.plan = plan
         units = plan.test_units
         self.truth = plan.scored_path[units]
         self.leaf = plan.leaf[units]
         self.validation = plan.scored_path[plan.units(VALIDATION)]
-        self.codes = plan.taxonomy.codes[:, [plan.taxonomy.level_index(level) for level in plan.scored]]
+        read = [(labels_of or {}).get(level, level) for level in plan.scored]
+        self.codes = plan.taxonomy.codes[:, [plan.taxonomy.level_index(level) for level in read]]
         self.bootstrap = LeafBootstrap.of(self.leaf, draws, seed)
         self.fitted = np.unique(plan.unit[plan.split != TEST if refit else plan.split == TRAIN])
         self.draws, self.seed = draws, seed

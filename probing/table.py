@@ -16,6 +16,9 @@ leaf lookup: the path of the predicted leaf. joint: the most probable path. re-h
 anew over the tree; a lookup of leaves does as well there. majority: always the class most common in training.
 shuffled: probes fitted on shuffled labels, their mean over sites and the range of their 95 % nulls. n: test samples
 (their leaves). ~: p > 0.05 against shuffled labels, adjusted for all accuracies of the table (max-T, step-down)."""
+PUBLISHED = """\
+PUBLISHED PROTOCOL (arXiv 2505.24840), reproduced with its defects: good to explain a published number, and for nothing
+else. The strict protocol is `python -m probing STORE`; `python -m probing compare STORE` says what each costs."""
 ALPHA = 0.05
 ACCURACY = "Accuracy on test, % [95 % interval over leaves]"
 MACRO = "Macro accuracy (the mean over classes), % [95 % interval over classes and their leaves]"
@@ -34,6 +37,7 @@ FOOT = 3
 def table(probes: Sequence[Record], hca: Sequence[Record], summary: Mapping[str, Any], wide: bool = False) -> str:
     """The results of a run as text; `wide`: with a table of every level's other numbers."""
     parts = [
+        *([PUBLISHED, ""] if summary.get("protocol") == "paper" else []),
         f"{ACCURACY}. {MARKS}.",
         _aligned(accuracy_rows(probes, hca, summary)),
         LEGEND,
@@ -146,7 +150,10 @@ def notes(probes: Sequence[Record], summary: Mapping[str, Any]) -> list[str]:
     lines += [f"Only one {level} is in test: its accuracy tells nothing apart." for level in sorted(alone)]
     lost = sum(not (record["converged"] and record["path_converged"]) for record in probes if not record["unscored"])
     lines += [f"NOT CERTIFIED: {site}: {reason}." for site, reason in summary.get("uncertified", {}).items()]
-    if lost:
+    if summary.get("protocol") == "paper":
+        lines += [f"As published: {choice['paper']}: {choice['why']}." for choice in summary["choices"]]
+        lines.append("!: no fit was solved; the gradient that training left is in probes.parquet (grad_norm).")
+    elif lost:
         lines.append(f"{lost} of {len(probes)} probes have a fit that did not reach its tolerance; raise --max_iter.")
     return lines
 

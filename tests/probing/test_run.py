@@ -12,9 +12,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from analysis.report import render
 from commandline import InputError
 from extract import Store
-from probing.config import ProbeConfig
+from probing.config import DEFAULT_PENALTIES, ProbeConfig
+from probing.paper import CHOICES
+from probing.paper_training import PaperSettings, paper_probe
+from probing.plan import make_plan
 from probing.results import TABLES, ProbeRun
 from probing.run import run
 from taxonomy import Taxonomy
@@ -410,6 +414,85 @@ def test_questions_add_what_the_options_allow(tmp_path: Path) -> None:
     assert record["choice_accuracy"] >= record["accuracy"]
     assert (record["choice_n"], record["choice_chance"], record["model_accuracy"]) == (32, 0.5, 1)
     assert record["recovery"] == pytest.approx(record["choice_accuracy"] - 1)
+
+
+def test_the_published_protocol_goes_through_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its tables are those of `probing.paper` on the same rows, beside a strict run that stays; it says what it is."""
+    store = planted(tmp_path / "planted.zarr")
+    probe(store, sites=["encoder.2"])
+    capsys.readouterr()
+    run(ProbeConfig(store=str(store), protocol="paper", epochs=5, shuffles=1, bootstrap=1000, seed=3))
+    printed = capsys.readouterr().out
+    found = ProbeRun.open(tmp_path / "planted.probe-paper")
+    assert ProbeRun.open(store).summary["protocol"] == "strict"
+    assert found.summary["protocol"] == "paper"
+    assert len(found.summary["choices"]) == len(CHOICES)
+    assert "PUBLISHED PROTOCOL" in printed.splitlines()[0]
+    for choice in CHOICES:
+        assert choice.why in printed
+    assert "--max_iter" not in printed
+    assert "penalties" not in found.summary["config"]
+
+    leaf, split = rows_of(balanced_tree(), 16)
+    plan = make_plan(balanced_tree(), leaf, split, [f"s{row}" for row in range(128)])
+    settings = PaperSettings(epochs=5, shuffles=1, seed=3, device="cpu")
+    X = Store.open(store).matrix("encoder.2")
+    expected = paper_probe(X, {level: plan.labels(level) for level in plan.scored}, split, settings)
+    cells = {(record["site"], record["level"]): record for record in found.probes}
+    predictions = found.predictions().to_pylist()
+    for level, head in expected.items():
+        assert cells["encoder.2", level]["accuracy"] == head.test_accuracy.max()
+        assert cells["encoder.2", level]["n_iter"] == head.best.epoch
+        mine = [p["predicted"] for p in predictions if (p["site"], p["level"]) == ("encoder.2", level)]
+        assert mine == head.best.predicted.tolist()
+    assert all(np.isnan(record["validation_hca"]) for record in found.hca)
+    assert {record["of"] for record in found.extra("changepoints")} == {"order", "family", "species", "HCA"}
+    text = render(found)
+    assert "Published protocol (arXiv 2505.24840)" in text
+    assert "chosen on validation" not in text
+
+
+def test_the_published_level_map_reaches_tables_and_names(tmp_path: Path) -> None:
+    ranks = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
+    paths = [
+        ["Plantae", f"p{i // 8}", f"c{i // 4}", f"o{i // 4} {i // 2 % 2}", f"f{i // 2}", f"g{i}", f"s{i}"]
+        for i in range(16)
+    ]
+    tree = Taxonomy.from_paths(paths, ranks)
+    leaf, split = rows_of(tree, 12)
+    X = clusters(tree, leaf, 0.1, width=64)[0]
+    X = 30 * (X - X.mean(0))  # steps of 1e-4 go far on features this large
+    store = write_store(tmp_path / "p.zarr", {"llm.0": X}, leaf, split, tree)
+    out = str(tmp_path / "out")
+    found = probe(store, protocol="paper", epochs=400, out=out, penalties=list(DEFAULT_PENALTIES))
+    assert found.summary["published_levels"] == {"order": "phylum", "family": "class", "genus": "order"}
+    for p in found.predictions().to_pylist():
+        read = found.summary["published_levels"].get(p["level"], p["level"])
+        code = tree.codes[p["leaf"], tree.level_index(read)]
+        assert (p["true"], p["true_name"]) == (code, " / ".join(tree.nodes(read)[code]))
+    (whole,) = found.hca
+    species = next(record["accuracy"] for record in found.probes if record["level"] == "species")
+    assert whole["leaf_lookup"] == species > 0.2, "the path of a leaf is made of the labels that were read"
+    assert min(whole["top_down"], whole["joint"]) > 0.2
+    (tmp_path / "q.jsonl").write_text('{"id": "s9", "level": "genus", "options": ["g0"], "answer": "g0"}\n')
+    with pytest.raises(InputError, match="--questions cannot be kept to with --protocol paper"):
+        probe(store, protocol="paper", questions=str(tmp_path / "q.jsonl"), penalties=list(DEFAULT_PENALTIES))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"protocol": "paper", "penalties": [0.1]}, "--penalties is no part of the paper protocol"),
+        ({"protocol": "paper", "refit": False}, "--refit is no part of the paper protocol"),
+        ({"protocol": "paper", "random_init": "x.zarr"}, "--random_init is no part of the paper protocol"),
+        ({"protocol": "paper", "description": True}, "--description is no part of the paper protocol"),
+        ({"protocol": "paper", "conditional": ["llm.0+llm.final"]}, "--conditional is no part of the paper protocol"),
+        ({"epochs": 5}, "--epochs is no part of the strict protocol"),
+    ],
+)
+def test_settings_of_the_other_protocol_are_told(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run(ProbeConfig(store=str(planted(tmp_path / "planted.zarr")), **changes))
 
 
 def test_bits_added_lengths_and_changes(tmp_path: Path) -> None:
