@@ -3,20 +3,26 @@
 A copy of a training image in test makes memory look like knowledge. Equal files have equal sha256 in the store. Nearly
 equal pictures have nearly equal features: cosine similarity at one site, after the mean of the fitted rows is taken off
 (activations share a large common part, which would make all of them alike).
+
+The site is the encoder's last. Early layers follow each patch, and a mirrored or brighter copy is further from its
+original there than many a different photograph; docs/protocols.md has the measurement that `THRESHOLD` is from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from extract import SiteInfo
 from taxonomy.splits import TEST
 
 BLOCK_ROWS = 2048
 MOST_PAIRS = 20
+THRESHOLD = 0.95
+"""Cosine at the encoder's last site from which two photographs count as copies of one."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,15 @@ class Duplicates:
         return found
 
 
+def compared_site(sites: Iterable[SiteInfo]) -> str:
+    """The name of the site at which pictures are compared: the encoder's last, or the first of all without one."""
+    names = [(site.stage, site.name) for site in sites]
+    encoder = [name for stage, name in names if stage == "encoder"]
+    return encoder[-1] if encoder else names[0][1]
+
+
 def find_duplicates(
-    split: np.ndarray, sha256: np.ndarray, X: np.ndarray | None = None, threshold: float = 0.99
+    split: np.ndarray, sha256: np.ndarray, X: np.ndarray | None = None, threshold: float = THRESHOLD
 ) -> Duplicates:
     """split (row,) of train, validation, test; sha256 (row,) strings, empty = not known; X float (row, feature)."""
     tested, fitted = np.flatnonzero(split == TEST), np.flatnonzero(split != TEST)

@@ -1,9 +1,16 @@
 """Copies across the split, planted and found."""
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+from PIL import Image, ImageEnhance, ImageOps
+from transformers import AutoImageProcessor, ViTModel
 
-from probing.duplicates import find_duplicates
+from extract import SiteInfo
+from probing.duplicates import THRESHOLD, compared_site, find_duplicates
 from probing.plan import capped
 
 
@@ -59,3 +66,55 @@ def test_a_cap_leaves_test_alone_and_goes_by_id() -> None:
     again = capped(split[order], leaf[order], [ids[row] for row in order], 4, seed=0)
     assert {ids[row] for row in np.flatnonzero(keep)} == {ids[order[row]] for row in np.flatnonzero(again)}
     assert {ids[r] for r in np.flatnonzero(keep)} != {ids[r] for r in np.flatnonzero(capped(split, leaf, ids, 4, 1))}
+
+
+def test_pictures_are_compared_where_the_encoder_ends() -> None:
+    def sites(*names: str) -> list[SiteInfo]:
+        return [SiteInfo(name, name.split(".")[0], None, "m", "output", 4, "float32", "", None) for name in names]
+
+    assert compared_site(sites("encoder.1", "encoder.12", "encoder.final", "projector", "llm.0")) == "encoder.final"
+    assert compared_site(sites("llm.0", "llm.1")) == "llm.0"
+
+
+def changed(picture: Image.Image) -> dict[str, Image.Image]:
+    """What a photograph becomes on its way from one collection to another."""
+    packed = io.BytesIO()
+    picture.save(packed, "JPEG", quality=50)
+    return {
+        "JPEG": Image.open(packed).convert("RGB"),
+        "resized": picture.resize((round(0.9 * picture.width), round(0.9 * picture.height))),
+        "mirrored": ImageOps.mirror(picture),
+        "brighter": ImageEnhance.Brightness(picture).enhance(1.2),
+    }
+
+
+@pytest.mark.slow
+def test_the_threshold_tells_copies_from_other_photographs_of_the_species(shared: Path | None) -> None:
+    """Real photographs of 5 species through a real ViT: five of each fitted on, test holds others and copies."""
+    if shared is None:
+        pytest.skip("no real data here")
+    folder = shared / "data/vit_tiny_patch16_224_in1k"
+    model, processor = ViTModel.from_pretrained(folder, add_pooling_layer=False).eval(), AutoImageProcessor
+    prepare = processor.from_pretrained(folder, backend="pil")
+    species: dict[str, list[Path]] = {}
+    for path in sorted((shared / "data/cub100_227px/images").iterdir()):
+        species.setdefault(path.stem.split("__")[0], []).append(path)
+    pictures, split, copies = [], [], []
+    for paths in list(species.values())[::20]:
+        opened = [Image.open(path).convert("RGB") for path in paths[:8]]
+        versions = [changed(picture) for picture in opened[:2]]
+        pictures += [*opened, *(made for version in versions for made in version.values())]
+        split += ["train"] * 5 + ["test"] * 11
+        copies += [False] * 8 + [True] * 8
+    rows = []
+    with torch.no_grad():
+        for start in range(0, len(pictures), 16):
+            pixels = prepare(pictures[start : start + 16], return_tensors="pt")["pixel_values"]
+            rows.append(model(pixels, output_hidden_states=True).hidden_states[-1][:, 1:].mean(1).numpy())
+    unknown = np.full(len(split), "", object)
+    found = find_duplicates(np.array(split), unknown, np.concatenate(rows))
+    assert found.similarity is not None
+    copy, other = np.array(copies), ~np.array(copies) & (np.array(split) == "test")
+    assert found.threshold == THRESHOLD
+    assert found.near[copy].mean() >= 0.85
+    assert not found.near[other].any()
