@@ -2,12 +2,16 @@
 
 They stand among the sites as `baseline.pixels` and `baseline.colours` and go through the same protocol. What they read
 of a level is what any model has for free. Of a prompt it is the leaf's name: a binomial spells its genus, and many a
-warbler is called one. `baseline.words` and `baseline.characters` count its words and its runs of three characters.
+warbler is called one. `baseline.words` and `baseline.characters` count its words and its runs of three characters, and
+`baseline.tokens` the model's own tokens among those that the store pools: the same words, before the model made
+anything of them. In a store whose prompts contain the label that one is told the answer, as the model is.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -24,6 +28,7 @@ BINS = 8
 """Bins of a channel: three histograms of 8."""
 MOST_FEATURES = 4096
 TEXT_NAMES = ("baseline.words", "baseline.characters")
+TOKENS = "baseline.tokens"
 NAMES = ("baseline.pixels", "baseline.colours")
 
 
@@ -75,6 +80,69 @@ def name_baselines(names: Sequence[str]) -> dict[str, np.ndarray]:
         except ValueError:  # nothing occurs in two names
             counter.set_params(min_df=1).fit(different)
         found[site] = np.asarray(counter.transform(names).todense(), np.float32)  # pyright: ignore
+    return found
+
+
+def text_baselines(store: Store, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Features float32 (row, feature) of a text store's rows, by the names of `TEXT_NAMES` and `TOKENS`.
+
+    Raises InputError where the model's tokenizer is not to be had any more.
+    """
+    names = [store.taxonomy.paths[leaf][-1] for leaf in store.samples.leaf[rows]]
+    return {**name_baselines(names), TOKENS: token_counts(pooled_tokens(store, rows))}
+
+
+def pooled_tokens(store: Store, rows: np.ndarray) -> list[list[int]]:
+    """Of each row of a text store, the ids of the tokens that its activations are pooled over (`hooks.text`).
+
+    Raises InputError where the model's tokenizer is not to be had any more.
+    """
+    from transformers import AutoTokenizer
+
+    from extract.text import TEMPLATES
+    from extract.text import rows as prompts
+
+    model, pool = store.attrs["model"], store.attrs["pool"]
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model["id"], revision=model.get("revision"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"the tokenizer of {model['id']} cannot be loaded ({str(error).splitlines()[0]}); probe without --baselines"
+        ) from error
+    leaf, level = store.samples.leaf[rows], store.samples.level
+    assert level is not None
+    made = prompts(store.taxonomy, sorted(set(leaf.tolist())), TEMPLATES[store.attrs["template"]])
+    asked = {(prompt.leaf, prompt.level): prompt for prompt in made}
+    found = []
+    for key in zip(leaf.tolist(), level[rows].tolist(), strict=True):
+        encoded = tokenizer(asked[key].text, add_special_tokens=False, return_offsets_mapping=True)
+        found.append(_pooled(encoded, asked[key].text, asked[key].name if pool == "name" else None))
+    return [ids[-1:] for ids in found] if pool == "last" else found
+
+
+def _pooled(encoded: Any, text: str, name: str | None) -> list[int]:
+    """The ids of the tokens that cover characters of `name`, or of the whole text."""
+    start, length = (0, len(text)) if name is None else (text.find(name), len(name))
+    return [
+        token
+        for token, (first, last) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        if last > first and first < start + length and last > start
+    ]
+
+
+def token_counts(tokens: Sequence[Sequence[int]]) -> np.ndarray:
+    """float32 (row, token): how often each row has each of the `MOST_FEATURES` most common tokens.
+
+    Tokens that occur in one kind of row only tell no class and are left out, unless all do.
+    """
+    occurs = Counter(token for row in sorted({tuple(row) for row in tokens}) for token in set(row))
+    common = [token for token, rows in occurs.most_common(MOST_FEATURES) if rows > 1] or list(occurs)[:MOST_FEATURES]
+    column = {token: index for index, token in enumerate(common)}
+    found = np.zeros((len(tokens), len(column)), np.float32)
+    for row, own in enumerate(tokens):
+        for token in own:
+            if token in column:
+                found[row, column[token]] += 1
     return found
 
 
