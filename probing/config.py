@@ -11,10 +11,10 @@ from commandline import Config, InputError, Names
 DEFAULT_PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 NOT_IN_PAPER = (
     *("penalties", "select", "validation_fraction", "refit", "controls", "tol", "max_iter"),
-    *("random_init", "pixel_shuffled", "conditional", "description"),
+    *("random_init", "pixel_shuffled", "conditional", "description", "memory_budget"),
 )
-"""Settings that the `paper` protocol does not look at: it solves nothing, has no validation and no control, and what
-is measured beside (other stores, bits, code lengths) is measured with solved probes."""
+"""Settings that the `paper` protocol does not look at: it solves nothing, has no validation and no control, holds all
+features in memory, and what is measured beside (other stores, bits, code lengths) is measured with solved probes."""
 
 
 class ProbeConfig(Config):
@@ -79,6 +79,9 @@ class ProbeConfig(Config):
     """The gradient norm to reach."""
     max_iter: PositiveInt = 1000
     """The most iterations of a fit; one that ends there is marked."""
+    memory_budget: PositiveInt | None = None
+    """Megabytes (2^20 bytes) for the features of a site and their probes; 2048 by default. Features of more than an
+    eighth of it are read from the store in chunks, again and again: the same probes, later."""
     device: str = "auto"
     """auto (the first GPU, else the CPU), cpu, cuda, cuda:1."""
     allow_uncertified: bool = False

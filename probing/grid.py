@@ -19,7 +19,7 @@ from probing.basis import SpectralBasis, spectral_basis, streamed_basis
 from probing.inputs import Target, as_features, check_dtype, check_penalties, make_target, resolve_device
 from probing.objective import SoftmaxObjective
 from probing.solver import Solution, minimise
-from probing.streaming import RowChunks, StreamedFeatures, checked
+from probing.streaming import RowChunks, StreamedFeatures, checked, fits
 
 MEMORY_BUDGET = 2 << 30
 """Bytes that a solve may take beside features that are given in memory, or in all where they are read in chunks.
@@ -159,7 +159,7 @@ def make_basis(
     place = resolve_device(device)
     if isinstance(X, RowChunks):
         wanted = check_dtype(dtype) or str(X.dtype)
-        if 8 * int(np.prod(X.shape)) * np.dtype(wanted).itemsize > (memory_budget or MEMORY_BUDGET):
+        if not fits(X.shape, np.dtype(wanted).itemsize, memory_budget or MEMORY_BUDGET):
             return streamed_basis(
                 X, standardize=standardize, intercept=intercept, dtype=getattr(torch, wanted), device=place
             )
@@ -249,6 +249,12 @@ def _batches(basis: SpectralBasis, targets: Sequence[Target], budget: int) -> li
         batches[-1].append(index)
         room -= need
     return batches
+
+
+def least_budget(samples: int, width: int, classes: int, chunk_rows: int) -> int:
+    """Bytes without which a probe of so many classes cannot be solved on float32 features that are read in chunks."""
+    rows = 4 * classes * (SAMPLE_NUMBERS * samples + WEIGHT_NUMBERS * (width + 1))
+    return rows + 4 * (width * width + 3 * chunk_rows * width)
 
 
 def _zeros(basis: SpectralBasis, rows: int) -> Tensor:

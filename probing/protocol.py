@@ -21,13 +21,17 @@ from typing import Literal
 import numpy as np
 
 from commandline import InputError
-from probing.basis import SpectralBasis, spectral_basis
+from probing.basis import SpectralBasis
 from probing.controls import Labels, controls, shuffled_paths
-from probing.grid import Fit, Target, as_features, log_softmax, make_target, resolve_device, solve_at, solve_path
+from probing.features import DenseFeatures
+from probing.grid import Fit, Target, log_softmax, make_basis, make_target, solve_at, solve_path
 from probing.information import losses
 from probing.plan import ABSENT, Plan
+from probing.streaming import SiteChunks, checked
 from taxonomy.splits import TEST, TRAIN, VALIDATION
 
+SiteFeatures = np.ndarray | SiteChunks
+"""float32 (row, feature): in memory, or read from the store in chunks whenever they are needed."""
 LEAF = "(leaf)"
 """The probe that names a sample's leaf outright, for leaf lookup."""
 
@@ -45,6 +49,8 @@ class Settings:
     max_iter: int = 1000
     seed: int = 0
     device: str = "auto"
+    memory_budget: int | None = None
+    """Bytes, see `probing.grid.MEMORY_BUDGET`."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ class _Problem:
     codes: np.ndarray
 
 
-def probe_site(X: np.ndarray, plan: Plan, settings: Settings) -> SiteProbes:
+def probe_site(X: SiteFeatures, plan: Plan, settings: Settings) -> SiteProbes:
     """Probe one site: float32 features (row, feature), rows as in `plan`. Raises InputError for NaN features."""
     train, validation = plan.split == TRAIN, plan.split == VALIDATION
     fitted = train | validation if settings.refit else train
@@ -135,13 +141,15 @@ def probe_site(X: np.ndarray, plan: Plan, settings: Settings) -> SiteProbes:
         for path in shuffled_paths(plan, fitted, settings.shuffles, settings.seed)
         for level in plan.scored
     ]
+    basis, options = _basis(X[fitted], settings)
     fits = solve_at(
-        _basis(X[fitted], settings),
+        basis,
         [*targets, *nulls],
         [*(choice.penalty for choice in choices), *(chosen[target.name].penalty for target in nulls)],
         settings.tol,
         settings.max_iter,
         [*(choice.start(target) for choice, target in zip(choices, targets, strict=True)), *[None] * len(nulls)],
+        **options,
     )
     probes = [
         _read(X, plan, problem, target, fit, choice)
@@ -214,14 +222,15 @@ class _Choice:
 
 
 def _choose(
-    X: np.ndarray, problems: list[_Problem], train: np.ndarray, validation: np.ndarray, settings: Settings
+    X: SiteFeatures, problems: list[_Problem], train: np.ndarray, validation: np.ndarray, settings: Settings
 ) -> list[_Choice]:
     """The penalty of each problem by validation, fitting on train."""
     targets = [make_target(problem.level, problem.codes[train], int(train.sum())) for problem in problems]
     choices = [_Choice(target.classes, {}) for target in targets]
     held_out = X[validation]
-    basis = _basis(X[train], settings)
-    for penalty, index, fit in solve_path(basis, targets, settings.penalties, settings.tol, settings.max_iter):
+    basis, options = _basis(X[train], settings)
+    found = solve_path(basis, targets, settings.penalties, settings.tol, settings.max_iter, **options)
+    for penalty, index, fit in found:
         target, choice = targets[index], choices[index]
         missed, right = _held_out(held_out, fit, target.classes, problems[index].codes[validation])
         choice.validation[penalty] = float(missed.mean()), float(right.mean())
@@ -238,16 +247,16 @@ def _choose(
     return choices
 
 
-def _held_out(X: np.ndarray, fit: Fit, classes: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _held_out(X: SiteFeatures, fit: Fit, classes: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log-loss of the rows whose class was trained on, and whether each row that has the level is right."""
     has = codes >= 0
-    scores = log_softmax(fit.logits(X[has]))
+    scores = log_softmax(_logits(X[has], fit))
     right = classes[scores.argmax(1)] == codes[has]
     known = np.flatnonzero(np.isin(codes[has], classes))
     return -scores[known, np.searchsorted(classes, codes[has][known])], right
 
 
-def _read(X: np.ndarray, plan: Plan, problem: _Problem, target: Target, fit: Fit, choice: _Choice) -> LevelProbe:
+def _read(X: SiteFeatures, plan: Plan, problem: _Problem, target: Target, fit: Fit, choice: _Choice) -> LevelProbe:
     """What a refitted probe says about the test rows."""
     predicted, scores = _answers(X, plan, target.classes, fit, problem.codes)
     truth = np.full(len(plan.leaf), ABSENT)
@@ -271,7 +280,7 @@ def _read(X: np.ndarray, plan: Plan, problem: _Problem, target: Target, fit: Fit
 
 
 def _answers(
-    X: np.ndarray, plan: Plan, classes: np.ndarray, fit: Fit, codes: np.ndarray, part: str = TEST
+    X: SiteFeatures, plan: Plan, classes: np.ndarray, fit: Fit, codes: np.ndarray, part: str = TEST
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of the units of a part of the split: predicted codes int32 (unit,), -1 where the unit does not have the level,
     and log-probabilities float32 (unit, class), NaN there."""
@@ -281,11 +290,22 @@ def _answers(
     scores = np.full((len(units), len(classes)), np.nan, np.float32)
     if len(rows):
         place = np.searchsorted(units, plan.unit[rows])
-        scores[place] = log_softmax(fit.logits(X[rows]))
+        scores[place] = log_softmax(_logits(X[rows], fit))
         predicted[place] = classes[scores[place].argmax(1)]
     return predicted, scores
 
 
-def _basis(X: np.ndarray, settings: Settings) -> SpectralBasis:
-    features = as_features(X, None, resolve_device(settings.device))
-    return spectral_basis(features, standardize=True, intercept=True)
+def _logits(X: SiteFeatures, fit: Fit) -> np.ndarray:
+    """(row, class)."""
+    if isinstance(X, np.ndarray):
+        return fit.logits(X)
+    return np.concatenate([fit.logits(matrix) for _, matrix in checked(X)])
+
+
+def _basis(X: SiteFeatures, settings: Settings) -> tuple[SpectralBasis, dict[str, int | None]]:
+    """What to solve on, and in how much memory: under a given budget, features that are held take a half of it."""
+    budget = settings.memory_budget
+    basis = make_basis(X, settings.device, memory_budget=budget)
+    if budget is not None and isinstance(basis.features, DenseFeatures):
+        budget //= 2
+    return basis, {"memory_budget": budget}

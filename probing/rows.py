@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from commandline import InputError
 from extract import Store
+from probing.baselines import MOST_FEATURES, SIDE
 from probing.config import ProbeConfig
 from probing.duplicates import find_duplicates
+from probing.grid import MEMORY_BUDGET, least_budget
 from probing.plan import Plan, capped, make_plan
+from probing.protocol import SiteFeatures
+from probing.streaming import COPIES, SiteChunks, fits
+from taxonomy.splits import TEST
 
 
 def choose_rows(config: ProbeConfig, store: Store) -> tuple[np.ndarray, dict[str, Any] | None]:
@@ -19,9 +25,10 @@ def choose_rows(config: ProbeConfig, store: Store) -> tuple[np.ndarray, dict[str
     plan = plan_of(config, store, rows)
     if config.duplicates != "ignore":
         site = next(iter(store.sites))
-        X = read_site(store, site, rows) if samples.level is None else None  # prompts are all nearly equal
+        X, unseen = _pictures(config, store, site, rows)
         found = find_duplicates(plan.split, samples.sha256[rows], X, config.duplicate_cosine)
         report = {"site": site, "dropped": config.duplicates == "drop"}
+        report |= {} if unseen is None else {"pictures": unseen}
         report |= found.report(samples.id[rows].tolist(), plan.split, samples.leaf[rows])
         if config.duplicates == "drop" and found.near.any():
             rows = rows[~found.near]
@@ -30,6 +37,22 @@ def choose_rows(config: ProbeConfig, store: Store) -> tuple[np.ndarray, dict[str
         leaf, ids = samples.leaf[rows], samples.id[rows].tolist()
         rows = rows[capped(plan.split, leaf, ids, config.per_leaf, config.seed)]
     return rows, report
+
+
+def _pictures(config: ProbeConfig, store: Store, site: str, rows: np.ndarray) -> tuple[np.ndarray | None, str | None]:
+    """The features that pictures are compared by, or why they are not. None of prompts: they are all nearly equal."""
+    if store.samples.level is not None:
+        return None, None
+    shape = len(rows), store.site(site).width
+    if fits(shape, 4, budget_of(config)):
+        return read_site(store, site, rows), None
+    need = -(-COPIES * shape[0] * shape[1] * 4 >> 20)
+    if config.duplicates == "drop":
+        raise InputError(
+            f"--duplicates drop compares pictures at {site}, whose features do not fit the memory budget "
+            f"({budget_of(config) >> 20:,} MiB); give --memory_budget={need}, or another --duplicates"
+        )
+    return None, f"only files were compared: the features at {site} do not fit the memory budget"
 
 
 def plan_of(config: ProbeConfig, store: Store, rows: np.ndarray) -> Plan:
@@ -63,13 +86,72 @@ def usable_rows(store: Store, allow_partial: bool) -> np.ndarray:
     return rows
 
 
+def budget_of(config: ProbeConfig) -> int:
+    """Bytes for the features of a site and their probes."""
+    return MEMORY_BUDGET if config.memory_budget is None else config.memory_budget << 20
+
+
+def check_budget(config: ProbeConfig, store: Store, sites: Sequence[str], plan: Plan) -> None:
+    """Raise InputError for what the budget does not allow; nothing of it is found out later.
+
+    That is a site that streams beside an option that needs features in memory, and classes too many to be solved.
+    """
+    budget, samples = budget_of(config), len(plan.split)
+    dense = next((name for name in ("description", "random_init", "pixel_shuffled") if getattr(config, name)), None)
+    held = [(dense, name, store.site(name).width) for name in sites]
+    held += [
+        ("conditional", pair, sum(store.site(name).width for name in pair.split("+")))
+        for pair in config.conditional or ()
+    ]
+    if config.baselines:
+        held.append(("baselines", "them", 3 * SIDE**2 if store.samples.level is None else MOST_FEATURES))
+    large = [each for each in held if not fits((samples, each[2]), 4, budget)]
+    for option, name, width in large:
+        if option:
+            size = samples * width * 4
+            raise InputError(
+                f"--{option} needs features in memory, which takes {size / 2**20:,.1f} MiB of {name}, more than an "
+                f"eighth of the memory budget ({budget >> 20:,} MiB); leave it out, or give "
+                f"--memory_budget={-(-COPIES * size >> 20)}"
+            )
+    if not large:
+        return
+    _, worst, width = max(large, key=lambda each: each[2])
+    classes = {level: len(plan.taxonomy.nodes(level)) for level in plan.scored}
+    if plan.leaf_lookup and plan.leaf_level is None:
+        classes["(leaf)"] = len(plan.taxonomy)
+    finest = max(classes, key=classes.__getitem__)
+    fitted = int((plan.split != TEST).sum())
+    need = least_budget(fitted, width, classes[finest], min(store.chunk_rows, fitted))
+    if need > budget:
+        raise InputError(
+            f"{worst} does not fit the memory budget ({budget >> 20:,} MiB) and is read in chunks, but the probe of "
+            f"{finest} ({classes[finest]:,} classes, {fitted:,} samples) alone takes more than that; give "
+            f"--memory_budget={-(-need >> 20)} or more"
+        )
+
+
+def features_of(store: Store, name: str, rows: np.ndarray, budget: int | None) -> SiteFeatures:
+    """Features of a site, in memory if they fit the budget (bytes; None: they do). Raises as `read_site`."""
+    chunks = SiteChunks(store, name, rows)
+    if budget is None or fits(chunks.shape, 4, budget):
+        return read_site(store, name, rows)
+    for part, matrix in chunks.chunks():
+        _check_finite(store, name, rows[part], matrix)
+    return chunks
+
+
 def read_site(store: Store, name: str, rows: np.ndarray) -> np.ndarray:
     """float32 (row, feature). Raises InputError for NaN in rows that claim to be whole."""
     X = store.matrix(name, rows)
+    _check_finite(store, name, rows, X)
+    return X
+
+
+def _check_finite(store: Store, name: str, rows: np.ndarray, X: np.ndarray) -> None:
     broken = np.flatnonzero(~np.isfinite(X).all(1))
     if len(broken):
         raise InputError(
             f"{store.path}: {len(broken):,} rows marked ok hold NaN or infinity at {name}, the first is sample "
             f"{store.samples.id[rows[broken[0]]]!r}; `python -m extract verify` says more"
         )
-    return X

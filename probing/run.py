@@ -26,11 +26,11 @@ from probing.nulls import Nulls, mark_chance
 from probing.paper import published_levels, published_plan, run_site
 from probing.paper_training import PaperSettings
 from probing.plan import Plan
-from probing.protocol import Settings, SiteProbes, probe_site
+from probing.protocol import Settings, SiteFeatures, SiteProbes, probe_site
 from probing.provenance import summarise
 from probing.questions import Questions, read_questions
 from probing.results import PredictionWriter, check_out, default_out, write_summary, write_table, writing
-from probing.rows import choose_rows, plan_of, read_site
+from probing.rows import budget_of, check_budget, choose_rows, features_of, plan_of, read_site
 from probing.scores import Record, Scorer
 from probing.table import table
 from probing.versus import Rival
@@ -47,17 +47,19 @@ def run(config: ProbeConfig) -> None:
     pairs = parse_pairs(config.conditional or (), list(store.sites))
     out = Path(config.out) if config.out else default_out(config.store, config.split, config.protocol)
     check_out(out)
-    settings = settings_of(config)
-    published = PaperSettings(epochs=config.epochs, shuffles=config.shuffles, seed=config.seed, device=settings.device)
+    settings, published = settings_of(config), _published(config)
+    budget = None if published else budget_of(config)
     rows, copies = choose_rows(config, store)
     plan = plan_of(config, store, rows)
+    if not published:
+        check_budget(config, store, chosen, plan)
     ids = store.samples.id[rows].tolist()
     rivals = [
         Rival.open(name, path, ids)
         for name, path in (("random_init", config.random_init), ("pixel_shuffled", config.pixel_shuffled))
         if path
     ]
-    read = published_levels(plan.taxonomy) if config.protocol == "paper" else {}
+    read = published_levels(plan.taxonomy) if published else {}
     plan = published_plan(plan) if read else plan
     scorer = Scorer(plan, draws=config.bootstrap, seed=config.seed, refit=config.refit, labels_of=read)
     names = _unit_names(store, rows, plan)
@@ -76,12 +78,12 @@ def run(config: ProbeConfig) -> None:
     with writing(out) as folder:
         predictions = PredictionWriter(folder)
         for site, given in bar(len(sources), "site", "probing", iterable=sources):
-            X = read_site(store, site.name, rows) if given is None else given
-            found = run_site(X, plan, published) if config.protocol == "paper" else probe_site(X, plan, settings)
+            X = given if given is not None else features_of(store, site.name, rows, budget)
+            found = _probed(X, plan, settings, published)
             hits.append(scorer.hits(found))
             nulls.append(scorer.nulls(found))
             levels, whole = scorer.score(found, nulls[-1])
-            if config.protocol == "paper":
+            if published:
                 whole["validation_hca"] = float("nan")  # there is no validation: those rows are trained on
             more = [rival.records(site.name, plan, settings, scorer, found) for rival in rivals]
             more += [choice_records(scorer, found, questions)] if questions else []
@@ -90,7 +92,7 @@ def run(config: ProbeConfig) -> None:
             probes += [place | record | _merged(by.get(record["level"], {}) for by, _ in more) for record in levels]
             hca.append(place | whole | _merged(record for _, record in more))
             predictions.write(_predictions(site.name, plan, found, names, read))
-            if config.description:
+            if config.description and isinstance(X, np.ndarray):  # `check_budget` has seen to that
                 lengths += [place | record for record in description(X, plan, settings, config.bootstrap)]
         predictions.close()
         mark_chance(probes, hca, nulls)
@@ -106,6 +108,21 @@ def run(config: ProbeConfig) -> None:
     print(f"\n{out}: probes.parquet, hca.parquet, predictions.parquet, summary.json")
 
 
+def _published(config: ProbeConfig) -> PaperSettings | None:
+    """The published training's settings, where it is that protocol."""
+    if config.protocol != "paper":
+        return None
+    device = str(resolve_device(config.device))
+    return PaperSettings(epochs=config.epochs, shuffles=config.shuffles, seed=config.seed, device=device)
+
+
+def _probed(X: SiteFeatures, plan: Plan, settings: Settings, published: PaperSettings | None) -> SiteProbes:
+    if published is None:
+        return probe_site(X, plan, settings)
+    assert isinstance(X, np.ndarray)
+    return run_site(X, plan, published)
+
+
 def settings_of(config: ProbeConfig) -> Settings:
     """How its probes are fitted. Raises InputError for a device that is not there."""
     return Settings(
@@ -118,6 +135,7 @@ def settings_of(config: ProbeConfig) -> Settings:
         max_iter=config.max_iter,
         seed=config.seed,
         device=str(resolve_device(config.device)),
+        memory_budget=None if config.memory_budget is None else budget_of(config),
     )
 
 

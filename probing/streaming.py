@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from extract import Store
 
 
+COPIES = 8
+"""Features are held in memory where that many copies of them fit the budget: a basis takes half as many for a while."""
+
+
+def fits(shape: tuple[int, int], itemsize: int, budget: int) -> bool:
+    """Whether features (sample, feature) are held in memory, by a budget in bytes."""
+    return COPIES * shape[0] * shape[1] * itemsize <= budget
+
+
 @runtime_checkable
 class RowChunks(Protocol):
     """A matrix (sample, feature) that is read in pieces, the same ones each time."""
@@ -58,7 +67,10 @@ class ArrayChunks:
 
 @dataclass(frozen=True)
 class SiteChunks:
-    """Rows of a site of a store, a chunk of the store at a time: float32, nothing kept between chunks."""
+    """Rows of a site of a store, a chunk of the store at a time: float32, nothing kept between chunks.
+
+    Some of its rows, as of an array, are `chunks[rows]`: a mask, or ascending indices.
+    """
 
     store: Store
     site: str
@@ -68,6 +80,9 @@ class SiteChunks:
     def __post_init__(self) -> None:
         if (np.diff(self.rows) <= 0).any():
             raise InputError("rows to stream should be ascending indices, each once")
+
+    def __getitem__(self, rows: np.ndarray) -> SiteChunks:
+        return SiteChunks(self.store, self.site, self.rows[rows])
 
     @property
     def shape(self) -> tuple[int, int]:

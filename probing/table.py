@@ -137,7 +137,10 @@ def notes(probes: Sequence[Record], summary: Mapping[str, Any]) -> list[str]:
     counts = ", ".join(f"{rows[part]:,} {part}" for part in SPLITS if part in rows)
     lines = [f"Split {summary['split']['source']}: {counts}"]
     lines += [f"Level {e['level']} is not scored: {e['unscored']}." for e in summary["levels"] if e["unscored"]]
-    if (copies := summary.get("duplicates")) and copies["near"]:
+    copies = summary.get("duplicates")
+    if copies and "pictures" in copies:
+        lines.append(f"Copies among the images: {copies['pictures']}.")
+    if copies and copies["near"]:
         fate = "left out" if copies["dropped"] else "still in; leave them out with --duplicates drop"
         alike = f"{copies['exact']:,} of them the same file, the others from a cosine of {copies['threshold']:g}"
         lines.append(f"Test samples with a copy among the fitted ones: {copies['near']:,} ({alike}); {fate}.")

@@ -3,16 +3,24 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from commandline import InputError
+from extract import Store
 from probing import fit_grid, grid
 from probing.basis import spectral_basis, streamed_basis
+from probing.config import ProbeConfig
 from probing.grid import as_features, resolve_device
+from probing.results import ProbeRun
+from probing.run import run
 from probing.streaming import ArrayChunks, RowChunks, SiteChunks, StreamedFeatures
+from taxonomy import Taxonomy
+from tests.probing.planted import clusters
+from tests.probing.planted import write_store as planted_store
 
 PENALTIES = [1e-1, 1e-3]
 
@@ -158,21 +166,140 @@ def test_peak_memory_stays_within_the_budget(tmp_path: Path) -> None:
         assert np.abs(probes["streamed"][key] - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
 
 
-def write_store(path: Path, rows: int, width: int, chunk_rows: int, classes: int = 4):
+RUN = """
+import json, resource, sys, threading
+import numpy as np, pandas, torch
+import probing.run, probing.protocol
+from commandline import main
+from probing.__main__ import COMMANDS
+from probing.basis import spectral_basis
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+probes, probe_site = {}, probing.protocol.probe_site
+def kept(X, plan, settings):
+    found = probe_site(X, plan, settings)
+    for level, probe in found.levels.items():
+        probes[level] = np.hstack([probe.fit.coef, probe.fit.intercept[:, None]])
+    print("streamed" if not isinstance(X, np.ndarray) else "in memory", file=sys.stderr)
+    return found
+probing.run.probe_site = kept
+spectral_basis(torch.randn(64, 8), standardize=True, intercept=True)
+before, peak, done = resident(), [0], threading.Event()
+def watch():
+    while not done.wait(0.002):
+        peak[0] = max(peak[0], resident())
+thread = threading.Thread(target=watch); thread.start()
+status = main("python -m probing", COMMANDS, "run", sys.argv[2:])
+done.set(); thread.join()
+np.savez(sys.argv[1], **probes)
+print(json.dumps({"status": status, "grown": peak[0] - before}))
+"""
+
+
+@pytest.mark.slow
+def test_a_whole_run_stays_within_the_budget(tmp_path: Path) -> None:
+    """`python -m probing` on 246 MB of features a site, under 256 MB and in memory: the same probes, real memory."""
+    path = tmp_path / "s.zarr"
+    write_store(path, rows=60_000, width=1024, chunk_rows=1024, classes=8, split=["train", "train", "test", "train"])
+    options = ["--allow_uncertified=true", "--penalties=[0.1,0.01]", "--shuffles=1", "--controls=0", "--tol=1e-6"]
+    grown, probes = {}, {}
+    for name, budget in (("streamed", BUDGET >> 20), ("in memory", 20 << 10)):
+        out = tmp_path / f"{name}.npz"
+        command = [sys.executable, "-c", RUN, str(out), str(path), *options, f"--memory_budget={budget}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        report = json.loads(done.stdout.splitlines()[-1])
+        assert report["status"] == 0, done.stderr
+        assert name in done.stderr
+        grown[name] = report["grown"]
+        probes[name] = dict(np.load(out))
+    size = sum(array.nbytes for array in probes["streamed"].values())
+    assert grown["streamed"] <= 1.3 * (BUDGET + size)
+    assert grown["in memory"] > 2 * grown["streamed"]
+    for key, expected in probes["in memory"].items():
+        assert np.abs(probes["streamed"][key] - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
+
+
+def test_a_run_that_streams_has_the_same_tables(tmp_path: Path, capsys, streams: list[object]) -> None:
+    store = planted_wide(tmp_path)
+    streamed, made = probe(store, tmp_path / "2", memory_budget=2), len(streams)
+    held = probe(store, tmp_path / "100", memory_budget=200)
+    assert (made, len(streams)) == (2, 2), "one basis for the penalties, one for the refit, and none in memory"
+    assert "only files were compared: the features at llm.0 do not fit the memory budget" in capsys.readouterr().out
+    for mine, expected in zip([*streamed.probes, *streamed.hca], [*held.probes, *held.hca], strict=True):
+        for key, value in expected.items():
+            if isinstance(value, float) and key not in ("grad_norm", "n_iter"):
+                assert mine[key] == pytest.approx(value, abs=1e-5, nan_ok=True), key
+    assert streamed.predictions().equals(held.predictions())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"description": True}, "--description needs features in memory, which takes 0.6 MiB of llm.0, more than an"),
+        ({"random_init": "s.zarr"}, "--random_init needs features in memory"),
+        ({"pixel_shuffled": "s.zarr"}, "--pixel_shuffled needs features in memory"),
+        ({"conditional": ["llm.0+llm.1"]}, r"--conditional needs features in memory, .* of llm.0\+llm.1, .*budget=5$"),
+        ({"duplicates": "drop"}, "--duplicates drop compares pictures at llm.0, whose features do not fit"),
+        ({"baselines": True, "sites": ["llm.1"]}, "--baselines needs features in memory"),
+        (
+            {"split": "image", "levels": ["leaf"], "leaves": 300},
+            r"probe of leaf \(300 classes, 450 samples\) alone takes",
+        ),
+    ],
+)
+def test_what_a_budget_does_not_allow_is_told_before_any_work(tmp_path: Path, changes: dict, message: str) -> None:
+    store = planted_wide(tmp_path, changes.pop("leaves", 8))
+    with pytest.raises(InputError, match=message):
+        probe(store, tmp_path / "out", memory_budget=2, **changes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nan_in_a_streamed_site_is_told_by_its_sample(tmp_path: Path) -> None:
+    store = planted_wide(tmp_path)
+    Store.open(store, mode="r+").arrays["llm"][0, 7] = np.nan
+    with pytest.raises(InputError, match=r"1 rows marked ok hold NaN or infinity at llm\.0, the first is sample 's7'"):
+        probe(store, tmp_path / "out", memory_budget=2)
+
+
+def planted_wide(folder: Path, leaves: int = 8) -> Path:
+    """1,200 rows, 128 wide at llm.0, half of which do not fit 2 MB, and 8 at llm.1, which do."""
+    tree = Taxonomy.from_paths([(f"parent {leaf // 2}", f"leaf {leaf}") for leaf in range(leaves)], ["parent", "leaf"])
+    leaf = np.repeat(np.arange(leaves, dtype=np.int32), 1200 // leaves)
+    split = np.array(["train", "train", "validation", "test"])[np.arange(1200) % 4]
+    if leaves > 8:
+        leaf = np.tile(np.arange(leaves, dtype=np.int32), 2)
+        split = np.repeat(["train", "validation", "test"], [300, 150, 150])
+    X = clusters(tree, leaf, 1.0, width=128)[0]
+    return planted_store(folder / "s.zarr", {"llm.0": X, "llm.1": X[:, :8]}, leaf, split, tree)
+
+
+def probe(store: Path, out: Path, **changes) -> ProbeRun:
+    options = {"sites": ["llm.0"], "penalties": [1.0, 0.01], "shuffles": 1, "bootstrap": 1000, "tol": 1e-6}
+    run(ProbeConfig(store=str(store), out=str(out), **(options | changes)))
+    return ProbeRun.open(out)
+
+
+def write_store(
+    path: Path, rows: int, width: int, chunk_rows: int, classes: int = 4, split: Sequence[str] = ("train",)
+) -> Store:
     """A store of one site, correlated features whose means follow the leaves; nothing larger than a chunk is held."""
     from types import SimpleNamespace
 
     import torch
 
-    from extract import Store
     from extract.writer import Writer
-    from taxonomy import Taxonomy
 
     site = SimpleNamespace(name="llm.0", stage="llm", layer=0, module="", reads="output", width=width)
     tree = Taxonomy.from_paths([("root", str(leaf)) for leaf in range(classes)])
     ids = [str(row) for row in range(rows)]
     leaf = np.random.default_rng(0).integers(0, classes, rows).astype(np.int32)
-    options = {"sites": [site], "ids": ids, "leaf": leaf, "split": ["train"] * rows, "taxonomy": tree}
+    options = {
+        "sites": [site],
+        "ids": ids,
+        "leaf": leaf,
+        "split": [split[row % len(split)] for row in range(rows)],
+        "taxonomy": tree,
+    }
     writer = Writer(Store.create(path, **options, chunk_rows=chunk_rows))
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(classes, width, generator=generator)
