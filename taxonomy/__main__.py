@@ -1,11 +1,11 @@
-"""`python -m taxonomy`: what is in a taxonomy, and whether an image set is whole."""
+"""`python -m taxonomy`: what is in a taxonomy, whether an image set is whole, and what a model is asked about it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from commandline import Command, main
-from taxonomy.config import ImagesConfig, TreeConfig
+from taxonomy.config import BankConfig, ImagesConfig, QuestionsConfig, TreeConfig
 
 
 def show_tree(config: TreeConfig) -> None:
@@ -28,6 +28,20 @@ def show_images(config: ImagesConfig) -> int:
     return int(bool(images.missing or (images.unmatched and config.dataset not in PRESETS)))
 
 
+def make_questions(config: QuestionsConfig) -> None:
+    """Make a question bank."""
+    from taxonomy.questions import command
+
+    command.make_questions(config)
+
+
+def show_bank(config: BankConfig) -> None:
+    """Check a question bank and print what is in it."""
+    from taxonomy.questions import command
+
+    command.show_bank(config)
+
+
 def _tuple(names: str | list[str] | None) -> tuple[str, ...] | None:
     return tuple([names] if isinstance(names, str) else names) if names else None
 
@@ -35,6 +49,8 @@ def _tuple(names: str | list[str] | None) -> tuple[str, ...] | None:
 COMMANDS = {
     "tree": Command(TreeConfig, show_tree, positional="taxonomy"),
     "images": Command(ImagesConfig, show_images, positional="dataset"),
+    "questions": Command(QuestionsConfig, make_questions, after_interrupt="no bank was written"),
+    "bank": Command(BankConfig, show_bank, positional="bank"),
 }
 
 if __name__ == "__main__":

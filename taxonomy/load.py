@@ -61,7 +61,7 @@ def load_images(
     fractions: Sequence[float] = (0.6, 0.2, 0.2),
     seed: int = 0,
     unmatched: Literal["error", "drop"] = "error",
-    missing: Literal["error", "keep"] = "error",
+    missing: Literal["error", "keep", "ignore"] = "error",
     aliases: Mapping[str, str] | None = None,
     drop_root: bool = False,
     subset: str | None = None,
@@ -83,7 +83,8 @@ def load_images(
         leaves that are tested, and the second the share held out for validation of all.
     unmatched: labels that match no leaf are an error, or with `drop` their images are left out and counted in
         `ImageSet.unmatched`.
-    missing: image files that are not there are an error, or with `keep` they stay, unreadable, in `ImageSet.missing`.
+    missing: image files that are not there are an error, or with `keep` they stay, unreadable, in `ImageSet.missing`;
+        `ignore` does not look, for what needs the list alone.
     aliases: `{label in the data: label in the taxonomy}` for spellings the normaliser cannot bridge (a nested folder's
         label is its path, `bird/owl`).
     drop_root: leave the taxonomy's root out.
@@ -232,7 +233,7 @@ def _check_ids(listing: Listing, ids: Sequence[str], what: str, dataset: str | o
 
 
 def _missing(listing: Listing, rows: np.ndarray, ids: Sequence[str], missing: str) -> tuple[str, ...]:
-    if not isinstance(listing.reader, FileReader):
+    if not isinstance(listing.reader, FileReader) or missing == "ignore":
         return ()
     reader = listing.reader
     absent = tuple(ids[index] for index in missing_files(reader.root, [reader.files[row] for row in rows]))

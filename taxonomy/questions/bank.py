@@ -122,7 +122,10 @@ class Bank:
             yield from self.table.slice(first, min(BATCH, end - first)).to_pylist()
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the bank as Parquet or, by the name's end, as an official file (.jsonl, .jsonl.gz)."""
+        """Write the bank as Parquet or, by the name's end, as an official file (.jsonl, .jsonl.gz).
+
+        Raises InputError for a bank of leaves in that form, which has no place for it.
+        """
         from taxonomy.questions.official import write_official
         from taxonomy.questions.table import SCHEMA, About, write_parquet
 
@@ -130,6 +133,8 @@ class Bank:
         if file.suffix == ".parquet":
             parts = (self.table.slice(first, BATCH).cast(SCHEMA) for first in range(0, len(self), BATCH))
             write_parquet(file, About(self.dataset, self.taxonomy, self.settings), parts)
+        elif self.text_only:
+            raise InputError(f"{file}: the study's form asks at every level of a path; a bank of leaves is .parquet")
         else:
             groups = itertools.groupby(self.rows(), key=lambda row: row["id"])
             write_official(file, self.taxonomy, (list(rows) for _, rows in groups))

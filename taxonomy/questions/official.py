@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -44,7 +44,7 @@ def read_official(path: Path, taxonomy: Taxonomy) -> pa.Table:
     return reader.table()
 
 
-def write_official(path: Path, taxonomy: Taxonomy, rows: Iterator[list[dict[str, Any]]]) -> None:
+def write_official(path: Path, taxonomy: Taxonomy, rows: Iterable[Sequence[Mapping[str, Any]]]) -> None:
     """Write an official file from the rows of each image, beside `path`, and move it there when it is whole."""
     keys = [_key(name, index) for index, name in enumerate(taxonomy.levels)]
     beside = path.with_name(path.name + ".part")

@@ -88,17 +88,22 @@ def render(
             f"the prompt {prompt.name!r} says the level's name, and the taxonomy calls it {question.level!r}: "
             "name the levels (--levels=order,family,...) or take a prompt that does not say it"
         )
-    values = {"level": question.level, "name": question.name, "taxonomy": _shown(taxonomy, prompt, fields)}
+    values = {"level": question.level, "name": _line(question.name), "taxonomy": _shown(taxonomy, prompt, fields)}
     if prompt.reads == "yes_no":
         if len(order) != 1:
             raise InputError(f"the prompt {prompt.name!r} is about one option at a time, not {len(order)}")
-        return template.format(**values, option=question.options[order[0]])
+        return template.format(**values, option=_line(question.options[order[0]]))
     if sorted(order) != list(range(len(question.options))):
         raise InputError(f"{question.id}: {list(order)} is no order of {len(question.options)} options")
-    options = "\n".join(f"{LETTERS[place]}. {question.options[index]}" for place, index in enumerate(order))
+    options = "\n".join(f"{LETTERS[place]}. {_line(question.options[index])}" for place, index in enumerate(order))
     if "options" in fields:
         return template.format(**values, options=options)
     return "\n".join(part for part in (template.format(**values), options, prompt.ending) if part)
+
+
+def _line(name: str) -> str:
+    """A name on one line: one with a line break would read like an option of its own."""
+    return " ".join(name.splitlines())
 
 
 def system_turn(prompt: Prompt, text_only: bool, taxonomy: Taxonomy | None = None) -> str | None:

@@ -66,7 +66,7 @@ class Subjects:
 
 
 def question_table(
-    taxonomy: Taxonomy, subjects: Subjects, nodes: np.ndarray, position: np.ndarray, options: Iterable[str]
+    taxonomy: Taxonomy, subjects: Subjects, nodes: np.ndarray, position: np.ndarray, options: Iterable[str] | pa.Array
 ) -> pa.Table:
     """Rows of `SCHEMA` for the questions of some images.
 
@@ -80,7 +80,8 @@ def question_table(
     offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
 
     def lists(values: Any, kind: pa.DataType) -> pa.Array:
-        return pa.ListArray.from_arrays(offsets, pa.array(values, kind))
+        items = values if isinstance(values, pa.Array) else pa.array(values, kind)
+        return pa.ListArray.from_arrays(offsets, items)
 
     def of_image(values: Sequence[str | None]) -> pa.Array:
         return pa.array(values, pa.string()).take(pa.array(image))

@@ -49,6 +49,7 @@ def lines(path: Path, *rows: dict[str, Any]) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["random", "similar"])
 def test_the_published_files_go_through_unchanged(published: Path, tmp_path: Path, kind: str) -> None:
     tree = load_taxonomy(published / "hierarchy_CUB200.json", ("order", "family", "genus", "species"))
@@ -65,6 +66,7 @@ def test_the_published_files_go_through_unchanged(published: Path, tmp_path: Pat
     assert gzip.decompress((tmp_path / "bank.jsonl.gz").read_bytes()) == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "expected"), [("random", (0.54, 0.12, 0.03)), ("similar", (0.67, 0.45, 0.42))], ids=["random", "similar"]
 )
