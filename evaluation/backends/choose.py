@@ -28,9 +28,9 @@ def check(config: AskConfig) -> Kind:
     if kind == "api":
         from evaluation.backends.api import key_of
 
-        key_of(config.api_key_env)
         if config.base_url is None:
             raise InputError("--backend api needs the server's --base_url, such as https://api.openai.com/v1")
+        key_of(config.api_key_env, config.base_url)
     elif config.max_cost is not None:
         raise InputError("--max_cost is for servers (--base_url); a model here costs nothing per answer")
     return kind
