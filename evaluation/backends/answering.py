@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -45,9 +46,9 @@ class Answering:
     model: Any
     letters: Letters
     rows: int
-    """Prompts in a batch, at most."""
+    """Prompts in a batch, at most; fewer once memory has run out."""
     images: int
-    """Images in a batch, at most."""
+    """Images in a batch, at most; likewise."""
     throughput: Throughput = field(default_factory=Throughput)
 
     def __post_init__(self) -> None:
@@ -65,7 +66,8 @@ class Answering:
         else:
             found = [cluster for group in groups for cluster in clusters(group)]
             for batch in together(found, self.images if sharing.batches else 1):
-                for answer in halving(lambda part: self._clusters(part, sharing), batch, self._too_large):
+                work = partial(self._clusters, sharing=sharing)
+                for answer in halving(work, batch, self._too_large, partial(self._at_most, "images")):
                     yield self._counted(answer, began)
                     began = time.perf_counter()
         self.throughput.images += sum(1 for group in groups if group and group[0].ask.image is not None)
@@ -109,9 +111,12 @@ class Answering:
             texts = self._continue(rows, tails, logits, [prompt.ask.max_new_tokens for prompt in chosen], manner)
             return [self._answer(*row) for row in zip(chosen, logits, texts, strict=True)]
 
+        def alone(index: int, error: Exception) -> list[Answer]:
+            return [_failed(prompts[index].ask, error)]
+
         for part, equal in ((now, False), (sorted(cached), sharing.steps == "equal")):
             for rows in by_length([prompts[at].length for at in part], self.rows, equal):
-                answers += halving(read, [part[row] for row in rows], lambda at, why: [_failed(prompts[at].ask, why)])
+                answers += halving(read, [part[row] for row in rows], alone, partial(self._at_most, "rows"))
         return answers + [self._whole(prompts[at]) for at in later if at not in cached]
 
     def _continue(self, rows: Any, tails: Sequence[Any], logits: Tensor, room: Sequence[int], manner: Manner) -> list:
@@ -129,7 +134,7 @@ class Answering:
                 rows = branch(rows, torch.tensor(going, device=rows.mask.device))
                 alive = [alive[i] for i in going]
             for at in alive:
-                last[at] = following(last[at], torch.tensor(tokens[at][-1], device=rows.mask.device))
+                last[at] = following(last[at], torch.tensor([tokens[at][-1:]], device=rows.mask.device))
             logits = advance(self.model, rows, [last[at] for at in alive], manner)
 
     def _whole(self, prompt: Prompt) -> Answer:
@@ -154,6 +159,9 @@ class Answering:
         except InputError as error:
             return Answer(key, text, None, *counts, status="error", error=str(error))
         return Answer(key, text, scores, *counts)
+
+    def _at_most(self, name: Literal["rows", "images"], size: int) -> None:
+        setattr(self, name, min(getattr(self, name), size))
 
     def _too_large(self, cluster: Cluster, error: Exception) -> list[Answer]:
         return [_failed(prompt.ask, error) for prompt in cluster.prompts]

@@ -13,6 +13,7 @@ from evaluation.backends.rendering import Prompt
 from hooks.inputs import signature
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,14 @@ def by_length(lengths: Sequence[int], rows: int, equal: bool = False) -> list[li
     return batches
 
 
-def halving(work: Callable[[Sequence[T]], list], items: Sequence[T], alone: Callable[[T, Exception], list]) -> Iterator:
-    """What `work` makes of the items, in one go; of halves of them where memory runs out; of one by `alone`, if even
-    that is too much."""
+def halving(
+    work: Callable[[Sequence[T]], list[R]],
+    items: Sequence[T],
+    alone: Callable[[T, Exception], list[R]],
+    shrink: Callable[[int], None],
+) -> Iterator[R]:
+    """What `work` makes of the items, in one go; of halves of them where memory runs out (`shrink` is told their size);
+    of one by `alone`, if even that is too much."""
     try:
         made = work(items)
     except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -80,8 +86,10 @@ def halving(work: Callable[[Sequence[T]], list], items: Sequence[T], alone: Call
     if len(items) == 1:
         yield from alone(items[0], shortage)
         return
-    for half in (items[: len(items) // 2], items[len(items) // 2 :]):
-        yield from halving(work, half, alone)
+    half = (len(items) + 1) // 2
+    shrink(half)
+    for part in (items[:half], items[half:]):
+        yield from halving(work, part, alone, shrink)
 
 
 def out_of_memory(error: Exception) -> bool:

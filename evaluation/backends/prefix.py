@@ -21,8 +21,11 @@ from hooks.inputs import collate, pixel_names
 
 Inputs = Mapping[str, Tensor]
 
-TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-"""Largest difference of a logit from that of a full forward, as a share of the largest logit (at least 1)."""
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-5, torch.float16: 1e-2, torch.bfloat16: 3e-2}
+"""Largest difference of a logit from that of a full forward, as a share of the largest logit (at least 1).
+
+Over the families of `organisms.zoo`, rounding in bfloat16 makes up to 0.013 and wrong positions or masks 0.05 or more.
+"""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ def common(prompts: Sequence[Inputs]) -> int:
     first = prompts[0]
     for prompt in prompts[1:]:
         for name in per_token(first):
-            same = (first[name][0, :length] == prompt[name][0, :length]).reshape(length, -1).all(1)
+            same = first[name][0, :length] == prompt[name][0, :length]
+            same = same.flatten(1).all(1) if same.ndim > 1 else same
             length = int(same.long().cumprod(0).sum())
     return length
 
@@ -247,7 +251,7 @@ def _steps(
 ) -> Literal["padded", "equal", "none"]:
     """One token more (the last one again), from the cache and by full forwards of the longer prompts."""
     rows = _rows(suffixes)
-    more = [following(row, row["input_ids"][:, -1]) for row in rows]
+    more = [following(row, row["input_ids"][:, -1:]) for row in rows]
     count = len(prompts[0]["input_ids"])
     ends = [{n: torch.cat([r[n] for r in more[at : at + count]]) for n in more[0]} for at in range(0, len(more), count)]
     try:
@@ -282,9 +286,12 @@ def _batches(model: nn.Module, prompt: Inputs, other: Inputs | None, length: int
     return difference(got, wanted) <= limit
 
 
-def following(row: Inputs, token: Tensor) -> dict[str, Tensor]:
-    """The per-token inputs of one generated token: its id, and for the rest what the last token of `row` has."""
-    return {name: token.reshape(1, 1) if name == "input_ids" else value[:, -1:] for name, value in row.items()}
+def following(row: Inputs, ids: Tensor) -> dict[str, Tensor]:
+    """The per-token inputs of text that follows a prompt: its ids (sample, token), attended, the rest as at the end."""
+    ends = {name: row[name][:, -1:] for name in per_token(row)}
+    new = {name: end.repeat(1, ids.shape[1], *[1] * (end.ndim - 2)) for name, end in ends.items()}
+    seen = {"attention_mask": torch.ones_like(ids)} if "attention_mask" in new else {}
+    return {**new, **seen, "input_ids": ids}
 
 
 def _padded(rows: Sequence[Tensor]) -> Tensor:
