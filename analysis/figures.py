@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -19,6 +19,8 @@ INK = "#010203"
 """Stands for the page's text colour until the SVG is written."""
 BLUE, ORANGE, GREEN = "#2b7bba", "#d9730d", "#2a9d6f"
 GREY = "#8a8a8a"
+BASELINE = "baseline"
+"""The stage of sites that no model was needed for: they are lines across the figures, not points along them."""
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -44,24 +46,41 @@ PANEL = (4.6, 2.5)
 
 def accuracy_curves(probes: Sequence[Record], sites: Sequence[str], levels: Sequence[str]) -> str:
     """Accuracy across sites, a panel per level: interval band, majority line, shuffled-label band."""
+    return _panels(probes, sites, levels, _level_panel, "curves", "% right", "Accuracy of every level across sites")
+
+
+def bits_curves(probes: Sequence[Record], sites: Sequence[str], levels: Sequence[str]) -> str:
+    """Usable bits across sites, a panel per level, beside those of the controls."""
+    return _panels(probes, sites, levels, _bits_panel, "bits", "bits", "Usable bits of every level across sites")
+
+
+def _panels(
+    probes: Sequence[Record],
+    sites: Sequence[str],
+    levels: Sequence[str],
+    draw: Callable[[Axes, Sequence[Record]], None],
+    name: str,
+    unit: str,
+    title: str,
+) -> str:
+    """A panel per level; `draw` gets the panel and the level's records."""
     columns = min(len(levels), 2 if len(levels) in (2, 4) else 3)
     rows = -(-len(levels) // columns)
+    shown = [record for record in _at(probes, sites, levels[0]) if record["stage"] != BASELINE]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2 * PANEL[0], PANEL[1] * rows + 0.7), layout="constrained")
         panels = figure.subplots(rows, columns, sharey=True, sharex=True, squeeze=False).ravel().tolist()
         for panel, level in zip(panels, levels, strict=False):
-            _level_panel(panel, _at(probes, sites, level))
+            draw(panel, _at(probes, sites, level))
             panel.set_title(level)
         for panel in panels[len(levels) :]:
             panel.set_visible(False)
-        _sites_axis(
-            panels[: len(levels)], [record for record in probes if record["level"] == levels[0]], columns=columns
-        )
+        _sites_axis(panels[: len(levels)], shown, columns=columns, shares=unit == "% right")
         for index, panel in enumerate(panels[: len(levels)]):
             panel.tick_params(labelbottom=index + columns >= len(levels))
-            panel.set_ylabel("" if index % columns else "% right")
+            panel.set_ylabel("" if index % columns else unit)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
-        return _svg(figure, "curves", "Accuracy of every level across sites, with intervals and nulls")
+        return _svg(figure, name, title)
 
 
 def hca_curves(hca: Sequence[Record]) -> str:
@@ -110,25 +129,47 @@ def heatmap(probes: Sequence[Record], hca: Sequence[Record], levels: Sequence[st
 
 
 def _level_panel(panel: Axes, records: Sequence[Record]) -> None:
+    plain = [record for record in records if record["stage"] == BASELINE]
+    records = [record for record in records if record["stage"] != BASELINE]
     x = np.arange(len(records))
-    value = {key: _percent(records, key) for key in ("accuracy", "majority", "shuffled")}
-    low, high = _percent(records, "accuracy_low"), _percent(records, "accuracy_high")
-    panel.fill_between(
-        x,
-        _percent(records, "shuffled_low"),
-        _percent(records, "shuffled_high"),
-        color=GREY,
-        alpha=0.4,
-        lw=0,
-        label="shuffled labels",
+    low, high = _percent(records, "shuffled_low"), _percent(records, "shuffled_high")
+    panel.fill_between(x, low, high, color=GREY, alpha=0.4, lw=0, label="shuffled labels")
+    panel.plot(x, _percent(records, "majority"), color=GREY, ls="--", lw=1, label="majority class")
+    for index, value in enumerate(_percent(plain, "accuracy")):
+        panel.axhline(value, color=ORANGE, ls=":", lw=1, label="no model" if index == 0 else None)
+    _curve(panel, records, "accuracy", 100, "probe, 95 % interval over leaves")
+
+
+def _bits_panel(panel: Axes, records: Sequence[Record]) -> None:
+    records = [record for record in records if record["stage"] != BASELINE]
+    panel.axhline(0, color=GREY, lw=0.8)
+    for key, colour, marker, label in (
+        ("rehung_bits", ORANGE, "s", "re-hung taxonomy"),
+        ("control_bits", GREEN, "^", "control task"),
+    ):
+        panel.plot(
+            np.arange(len(records)), _numbers(records, key), color=colour, marker=marker, ms=3, lw=1, label=label
+        )
+    _curve(panel, records, "usable_bits", 1, "probe, 95 % interval over leaves")
+
+
+def _curve(panel: Axes, records: Sequence[Record], key: str, scale: float, label: str) -> None:
+    x, value, low, high = (
+        np.arange(len(records)),
+        *(scale * _numbers(records, f"{key}{end}") for end in ("", "_low", "_high")),
     )
-    panel.plot(x, value["majority"], color=GREY, ls="--", lw=1, label="majority class")
     panel.fill_between(x, low, high, color=BLUE, alpha=0.2, lw=0)
-    panel.plot(x, value["accuracy"], color=BLUE, marker="o", ms=3, label="probe, 95 % interval over leaves")
+    panel.plot(x, value, color=BLUE, marker="o", ms=3, label=label)
 
 
 def _sites_axis(
-    panels: Sequence[Axes], records: Sequence[Record], *, columns: int = 1, offset: float = 0.0, bands: bool = True
+    panels: Sequence[Axes],
+    records: Sequence[Record],
+    *,
+    columns: int = 1,
+    offset: float = 0.0,
+    bands: bool = True,
+    shares: bool = True,
 ) -> None:
     """Sites along x, every stage marked; shared by the panels, which stand in so many columns."""
     names = [record["site"] for record in records]
@@ -150,9 +191,10 @@ def _sites_axis(
             position += size
         if bands:
             panel.set_xlim(-0.5, len(names) - 0.5)
+            panel.grid(axis="y", color=GREY, alpha=0.25, lw=0.6)
+        if bands and shares:
             panel.set_ylim(0, 102)
             panel.set_yticks([0, 25, 50, 75, 100])
-            panel.grid(axis="y", color=GREY, alpha=0.25, lw=0.6)
             panel.set_ylabel("% right")
 
 
@@ -162,7 +204,11 @@ def _at(probes: Sequence[Record], sites: Sequence[str], level: str) -> list[Reco
 
 
 def _percent(records: Sequence[Record], key: str) -> np.ndarray:
-    return 100 * np.array([record[key] for record in records], float)
+    return 100 * _numbers(records, key)
+
+
+def _numbers(records: Sequence[Record], key: str) -> np.ndarray:
+    return np.array([record[key] for record in records], float)
 
 
 def _svg(figure: Figure, name: str, title: str) -> str:

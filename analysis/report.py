@@ -13,6 +13,7 @@ from markupsafe import Markup
 from analysis import figures
 from analysis.config import ReportConfig
 from analysis.intervals import HCA, Change, Hits, changes
+from analysis.sections import sections
 from commandline import InputError
 from probing import table
 from probing.results import ProbeRun
@@ -40,7 +41,8 @@ def render(probes: ProbeRun) -> str:
     levels = [entry["level"] for entry in summary["levels"] if not entry["unscored"]]
     sites = [record["site"] for record in hca]
     hits = Hits.of(probes.predictions(), sites, levels)
-    pairs = stage_ends(hca)
+    model = [record for record in hca if record["stage"] != figures.BASELINE]
+    pairs = stage_ends(model)
     settings = summary["config"]
     found = changes(hits, pairs, settings["bootstrap"], settings["seed"])
     environment = Environment(
@@ -53,9 +55,12 @@ def render(probes: ProbeRun) -> str:
     return environment.get_template("report.html.j2").render(
         title=f"{_name(summary['store'].get('model'))} on {_name(summary['store'].get('dataset'))}",
         summary=summary,
-        headline=published_headline(hca) if summary["protocol"] == "paper" else headline(hca, found),
+        headline=published_headline(model) if summary["protocol"] == "paper" else headline(model, found),
         curves=Markup(figures.accuracy_curves(probes.probes, sites, levels)),
-        hca_curves=Markup(figures.hca_curves(hca)),
+        bits_curves=Markup(figures.bits_curves(probes.probes, sites, levels)),
+        baselines=[record["site"] for record in hca if record["stage"] == figures.BASELINE],
+        hca_curves=Markup(figures.hca_curves(model)),
+        sections=sections(probes, levels),
         heatmap=Markup(figures.heatmap(probes.probes, hca, levels)),
         changes=_change_rows(found, [*levels, HCA]),
         change_columns=[*levels, HCA],

@@ -1,5 +1,7 @@
 """The report: one file, nothing from outside, every number that the tables hold."""
 
+import json
+import math
 import re
 import subprocess
 import sys
@@ -26,6 +28,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> ProbeRun:
     return probe(planted(tmp_path_factory.mktemp("report") / "planted.zarr", per_leaf=40))
 
 
+@pytest.fixture(scope="module")
+def page(found: ProbeRun) -> str:
+    return render(found)
+
+
 class Outline(HTMLParser):
     """Tags, attributes and text of a page."""
 
@@ -34,6 +41,7 @@ class Outline(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text: list[str] = []
         self.feed(page)
+        self.cells = {text.strip() for text in self.text}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
@@ -42,8 +50,7 @@ class Outline(HTMLParser):
         self.text.append(data)
 
 
-def test_nothing_comes_from_outside_and_ids_are_unique(found: ProbeRun) -> None:
-    page = render(found)
+def test_nothing_comes_from_outside_and_ids_are_unique(page: str) -> None:
     outline = Outline(page)
     names = {tag for tag, _ in outline.tags}
     assert not names & {"script", "link", "iframe", "img", "object"}
@@ -60,17 +67,16 @@ def test_nothing_comes_from_outside_and_ids_are_unique(found: ProbeRun) -> None:
     assert {str(value)[1:] for value in targets} | set(re.findall(r"url\(#([^)]+)\)", page)) <= set(ids)
 
 
-def test_it_follows_light_and_dark(found: ProbeRun) -> None:
-    page = render(found)
+def test_it_follows_light_and_dark(page: str) -> None:
     assert "prefers-color-scheme: dark" in page
     assert 'content="light dark"' in page
     assert "#010203" not in page
     assert page.count("currentColor") > 50
 
 
-def test_the_figures_are_whole_svg_elements(found: ProbeRun) -> None:
-    drawings = re.findall(r"<svg.*?</svg>", render(found), flags=re.S)
-    assert len(drawings) == 3
+def test_the_figures_are_whole_svg_elements(page: str) -> None:
+    drawings = re.findall(r"<svg.*?</svg>", page, flags=re.S)
+    assert len(drawings) == 4
     for drawing in drawings:
         root = ElementTree.fromstring(drawing)
         assert root.attrib["role"] == "img"
@@ -79,8 +85,8 @@ def test_the_figures_are_whole_svg_elements(found: ProbeRun) -> None:
         assert {"encoder.1", "llm.final"} <= words
 
 
-def test_every_number_is_in_it(found: ProbeRun) -> None:
-    words = " ".join(Outline(render(found)).text)
+def test_every_number_is_in_it(found: ProbeRun, page: str) -> None:
+    words = " ".join(Outline(page).text)
     for record in found.probes:
         assert interval(record, "accuracy") in words
         assert f"{percent(record['macro_accuracy'])} [" in words
@@ -91,8 +97,8 @@ def test_every_number_is_in_it(found: ProbeRun) -> None:
         assert piece in words
 
 
-def test_the_summary_names_where_the_path_is_lost(found: ProbeRun) -> None:
-    sentence = re.search(r'class="headline">(.*?)</p>', render(found), flags=re.S)
+def test_the_summary_names_where_the_path_is_lost(found: ProbeRun, page: str) -> None:
+    sentence = re.search(r'class="headline">(.*?)</p>', page, flags=re.S)
     assert sentence
     assert "the largest drop between stage ends, by validation, is from encoder.2 to projector: -" in sentence[1]
     assert "n = 80 test samples of 8 leaves" in sentence[1]
@@ -118,20 +124,97 @@ def test_the_summary_picks_sites_on_validation_and_tells_their_test_numbers() ->
     assert headline(hca[:1], []).endswith("at most).")
 
 
-def test_changes_are_between_the_ends_of_stages(found: ProbeRun) -> None:
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> ProbeRun:
+    """A run with every option that a store of ours allows."""
+    folder = tmp_path_factory.mktemp("everything")
+    store, tree = planted(folder / "planted.zarr"), balanced_tree()
+    asked = [
+        {"id": f"s{row}", "level": level, "options": [f"{level} 0", f"{level} 1"], "answer": f"{level} 1"}
+        for row in (12, 13, 28, 29)
+        for level in tree.levels
+    ]
+    (folder / "q.jsonl").write_text("".join(json.dumps(question) + "\n" for question in asked))
+    others = {"random_init": str(store), "pixel_shuffled": str(store), "questions": str(folder / "q.jsonl")}
+    return probe(store, **others, conditional=["encoder.1+encoder.2"], description=True)
+
+
+@pytest.mark.slow
+def test_every_table_of_a_run_is_in_it(everything: ProbeRun) -> None:
+    page = Outline(render(everything))
+    words = " ".join(page.text)
+    for title in (
+        "Information, and what the controls reach",
+        "Readings of the whole path",
+        "Among the options of the questions",
+        "Against an untrained model",
+        "Against shuffled pixels",
+        "Where accuracy changes",
+        "What a later site adds",
+        "Code length",
+    ):
+        assert title in words
+    for record in everything.probes:
+        for key in ("selectivity", "above_rehung", "recovery", "above_random_init"):
+            value, low, high = (100 * record[name] for name in (key, f"{key}_low", f"{key}_high"))
+            assert math.isnan(value) or f"{value:+.1f} [{low:+.1f}, {high:+.1f}]" in page.cells
+        for key in ("usable_bits", "control_bits", "random_init_bits"):
+            assert f"{record[key]:.2f} [{record[f'{key}_low']:.2f}, {record[f'{key}_high']:.2f}]" in page.cells
+        for key in ("log_loss", "ece", "ks_error", "grad_norm", "p_adjusted"):
+            assert f"{record[key]:.3g}" in page.cells
+    for record in everything.hca:
+        for key in ("top_down", "joint", "leaf_lookup", "choice_hca", "choice_joint", "model_hca"):
+            assert interval(record, key) in page.cells
+        for key in ("frechet", "choice_frechet"):
+            assert f"{percent(record[f'{key}_low'])} to {percent(record[f'{key}_high'])}" in page.cells
+    for record in everything.extra("changepoints"):
+        assert f"{record['change']} [{record['change_low']}, {record['change_high']}]" in page.cells
+    for record in everything.extra("conditional"):
+        assert f"{record['added']:.2f} [{record['added_low']:.2f}, {record['added_high']:.2f}]" in page.cells
+    for record in everything.extra("description"):
+        assert f"{record['online_bits']:,.0f}" in page.cells
+    assert "nan" not in words.lower().split()
+    assert "None" not in page.cells
+
+
+def test_a_run_without_options_has_no_sections_of_them(page: str) -> None:
+    words = " ".join(Outline(page).text)
+    for title in ("Among the options", "Against an untrained", "Against shuffled", "What a later", "Code length"):
+        assert title not in words
+
+
+@pytest.mark.slow
+def test_baselines_are_lines_and_not_a_stage_of_the_model(found: ProbeRun) -> None:
+    """The first site declared a baseline: it stands in tables and heatmap, and nothing changes from it to the model."""
+    first = found.hca[0]["site"]
+
+    def plain(records: list[Record]) -> list[Record]:
+        return [record | ({"stage": "baseline"} if record["site"] == first else {}) for record in records]
+
+    page = render(replace(found, probes=plain(found.probes), hca=plain(found.hca)))
+    drawings = re.findall(r"<svg.*?</svg>", page, flags=re.S)
+    words = [{text.strip() for text in ElementTree.fromstring(drawing).itertext()} for drawing in drawings]
+    assert [first in said for said in words] == [False, False, False, True]
+    assert "no model" in words[0]
+    assert f"<td>{first} →" not in page
+    assert f"Dotted: what needs no model, {first}." in page
+
+
+def test_changes_are_between_the_ends_of_stages(found: ProbeRun, page: str) -> None:
     assert stage_ends(found.hca) == [
         ("encoder.1", "encoder.2"),
         ("encoder.2", "projector"),
         ("projector", "llm.0"),
         ("llm.0", "llm.final"),
     ]
-    cells = re.findall(r"<tr><td>encoder.2 → projector</td>(.*?)</tr>", render(found), flags=re.S)
+    cells = re.findall(r"<tr><td>encoder.2 → projector</td>(.*?)</tr>", page, flags=re.S)
     assert 'class="bold"' not in cells[0]
     assert cells[0].count('class="clear"') == 4
-    unchanged = re.findall(r"<tr><td>projector → llm.0</td>(.*?)</tr>", render(found), flags=re.S)
+    unchanged = re.findall(r"<tr><td>projector → llm.0</td>(.*?)</tr>", page, flags=re.S)
     assert unchanged[0].count('class="clear"') < 4
 
 
+@pytest.mark.slow
 def test_names_are_escaped(tmp_path: Path) -> None:
     tree = balanced_tree(levels=("<b>order", "fam&ily", r"a$\frac$b"))
     page = render(probe(planted(tmp_path / "planted.zarr", tree), sites=["encoder.1"]))
@@ -149,6 +232,7 @@ def test_ragged_and_single_level_runs_have_a_report(tmp_path: Path, levels: list
     assert levels or "Level root is not scored: it has one node." in page
 
 
+@pytest.mark.slow
 def test_leaf_split_says_what_it_tests(tmp_path: Path) -> None:
     store = planted(tmp_path / "planted.zarr", balanced_tree((2, 4, 24)))
     out = str(tmp_path / "leaf")
@@ -157,6 +241,7 @@ def test_leaf_split_says_what_it_tests(tmp_path: Path) -> None:
     assert "leaf lookup predicts" in page
 
 
+@pytest.mark.slow
 def test_the_command(found: ProbeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(ReportConfig(run=str(found.path)))
     assert "report.html" in capsys.readouterr().out
