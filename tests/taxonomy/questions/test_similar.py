@@ -52,8 +52,8 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
     }
-    text = size | {"vocab_size": 259, "max_position_embeddings": 64, "bos_token_id": 256, "eos_token_id": 258}
-    eye = size | {"image_size": 28, "patch_size": 14}
+    text: Any = size | {"vocab_size": 259, "max_position_embeddings": 64, "bos_token_id": 256, "eos_token_id": 258}
+    eye: Any = size | {"image_size": 28, "patch_size": 14}
     torch.manual_seed(0)
     models = {
         "siglip": tr.SiglipModel(tr.SiglipConfig(text_config=text | {"projection_size": 32}, vision_config=eye)),
