@@ -3,7 +3,7 @@
 import sys
 
 from commandline import Command, main
-from evaluation.config import AskConfig, CompareConfig, ReparseConfig
+from evaluation.config import AskConfig, CompareConfig, ReparseConfig, ZeroShotConfig
 
 
 def _ask(config: AskConfig) -> None:
@@ -24,10 +24,17 @@ def _compare(config: CompareConfig) -> None:
     run(config)
 
 
+def _zero_shot(config: ZeroShotConfig) -> None:
+    from evaluation.zero_shot import run
+
+    run(config)
+
+
+RESUMES = "what was answered is kept, and the same command goes on from there"
+
 COMMANDS = {
-    "ask": Command(
-        AskConfig, _ask, after_interrupt="what was answered is kept, and the same command goes on from there"
-    ),
+    "ask": Command(AskConfig, _ask, after_interrupt=RESUMES),
+    "zero_shot": Command(ZeroShotConfig, _zero_shot, after_interrupt=RESUMES),
     "reparse": Command(ReparseConfig, _reparse, "run"),
     "compare": Command(CompareConfig, _compare, "run"),
 }

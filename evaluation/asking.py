@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from commandline import InputError
-from evaluation.asks import Ask
+from evaluation.asks import Answer, Ask
 from taxonomy.questions import Bank, Prompt, Question, render, system_turn
 from taxonomy.questions.question import LETTERS
 
@@ -38,6 +38,15 @@ class Asked:
     ask: Ask
     asks: int
     """How many asks there are about the same image in the run, this one among them."""
+
+
+class NameBackend(Protocol):
+    """A backend that compares the options' names themselves and reads no prompt; else as `asks.Backend`."""
+
+    @property
+    def identity(self) -> dict[str, str | int | float | bool | None]: ...
+
+    def answer_asked(self, groups: Sequence[Sequence[Asked]]) -> Iterator[Answer]: ...
 
 
 @dataclass(frozen=True, eq=False)

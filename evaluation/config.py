@@ -102,6 +102,47 @@ class AskConfig(Config):
     """Draws of an interval."""
 
 
+class ZeroShotConfig(Config):
+    """A dual encoder over the full label set: every name of a level is offered, to each of a bank's images."""
+
+    model: str
+    """A hub id or a directory; `hf-hub:owner/name` for OpenCLIP and BioCLIP."""
+    questions: str
+    """The question bank whose images are classified; its options are not looked at."""
+    images: str
+    """The folder the bank's image paths start from."""
+    taxonomy: str | None = None
+    """The taxonomy of a JSON lines bank."""
+    levels: Names = None
+    """Names of that taxonomy's levels, coarse to fine, the root included."""
+    templates: Literal["plain", "photo", "ensemble"] = "photo"
+    """`{}`, `a photo of a {}.` (the study's), or the mean over several templates."""
+    split: str | None = None
+    """Only the images of this split."""
+    limit: PositiveInt | None = None
+    """Only so many images, an even random draw."""
+    per_leaf: PositiveInt | None = None
+    """At most so many images of each leaf."""
+    seed: NonNegativeInt = 0
+    """Of the draws of images."""
+    out: str | None = None
+    """The folder of the results; by default runs/<model>-<data set>.zero-shot."""
+    device: str = "auto"
+    """auto (the first GPU, else the CPU), cpu, cuda, cuda:1."""
+    dtype: str = "auto"
+    """auto (the checkpoint's on a GPU, float32 on a CPU), float32, bfloat16, float16."""
+    batch_size: PositiveInt = 64
+    """Images, or texts, of a forward pass."""
+    revision: str | None = None
+    """A commit of the hub."""
+    random_init: bool = False
+    """The same architecture with untrained weights."""
+    trust_remote_code: bool = False
+    """Run code that comes with the checkpoint."""
+    bootstrap: int = Field(default=2000, ge=100)
+    """Draws of an interval."""
+
+
 class ReparseConfig(Config):
     """Read the answers of a run with another parser, and score them; no model is run."""
 

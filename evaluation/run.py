@@ -16,16 +16,19 @@ import numpy as np
 from tqdm import tqdm
 
 from commandline import InputError
-from evaluation.asking import Asked, Plan, plan
-from evaluation.asks import Backend
-from evaluation.config import AskConfig
+from evaluation.asking import Asked, NameBackend, Plan, plan
+from evaluation.asks import Answer, Backend
+from evaluation.config import AskConfig, ZeroShotConfig
 from evaluation.results import AnswerWriter, AskRun, begin, identify, only_writer, write_whole
 from taxonomy.questions import Bank, Prompt, prompts
 
 IMAGES_AT_ONCE = 32
 """Images whose asks are handed to a backend together: what it can batch by length or send at a time."""
 
-Opener = Callable[[AskConfig, Plan], Backend]
+PLAIN = Prompt("zero-shot", "Which of these is it?")
+"""Stands for a prompt where the options' names are compared and none is read."""
+
+Opener = Callable[[AskConfig, Plan], Backend | NameBackend]
 
 
 def run(config: AskConfig, opener: Opener | None = None) -> None:
@@ -37,10 +40,9 @@ def run(config: AskConfig, opener: Opener | None = None) -> None:
     from evaluation.report import report
 
     bank = open_bank(config)
-    chosen = choose_prompts(config, bank)
+    kind = check(config) if opener is None else None
+    chosen = (PLAIN,) if kind == "dual" else choose_prompts(config, bank)
     out = Path(config.out) if config.out else default_out(config)
-    if opener is None:
-        check(config)
     asks = planned(config, bank, chosen, out)
     with only_writer(out):
         found = begin(out, settings_of(config, bank, chosen), bank.taxonomy, about(config, asks))
@@ -54,7 +56,7 @@ def run(config: AskConfig, opener: Opener | None = None) -> None:
     print(report(AskRun.open(out), config.parser, config.bootstrap))
 
 
-def ask(found: AskRun, asks: Plan, backend: Backend, done: np.ndarray, flush: int) -> AskRun:
+def ask(found: AskRun, asks: Plan, backend: Backend | NameBackend, done: np.ndarray, flush: int) -> AskRun:
     """Put what is not done yet to the backend, and write the answers as they come; what came is kept, whatever stops.
 
     Raises InputError where the backend is not the one the run was begun with.
@@ -74,7 +76,7 @@ def ask(found: AskRun, asks: Plan, backend: Backend, done: np.ndarray, flush: in
         try:
             for groups in _batches(asks.groups(done), IMAGES_AT_ONCE):
                 waiting = {asked.ask.key: asked for group in groups for asked in group}
-                for answer in backend.answer([[asked.ask for asked in group] for group in groups]):
+                for answer in _answers(backend, groups):
                     writer.add(waiting.pop(answer.key), answer)
                     bar.update()
                 if waiting:
@@ -84,7 +86,13 @@ def ask(found: AskRun, asks: Plan, backend: Backend, done: np.ndarray, flush: in
     return found
 
 
-def open_bank(config: AskConfig) -> Bank:
+def _answers(backend: Backend | NameBackend, groups: Sequence[Sequence[Asked]]) -> Iterator[Answer]:
+    if hasattr(backend, "answer_asked"):
+        return backend.answer_asked(groups)  # pyright: ignore[reportAttributeAccessIssue]
+    return backend.answer([[asked.ask for asked in group] for group in groups])  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def open_bank(config: AskConfig | ZeroShotConfig) -> Bank:
     """The question bank. Raises InputError."""
     from taxonomy import load_taxonomy
 

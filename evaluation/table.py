@@ -37,7 +37,7 @@ def table(records: Sequence[Record], about: Mapping[str, Any]) -> str:
     parts = [_head(about)]
     for prompt in dict.fromkeys(record["prompt"] for record in records):
         mine = [record for record in records if record["prompt"] == prompt]
-        parts += ["", _title(prompt, mine), _aligned(rows(mine)), *_notes(mine)]
+        parts += ["", _title(prompt, mine), aligned(rows(mine)), *_notes(mine)]
     legend = [LEGEND]
     legend += [TEXT_LEGEND] if about.get("text_only") else []
     legend += [TURNED_LEGEND] if any(record["score"] == "circular_hca" for record in records) else []
@@ -131,7 +131,8 @@ def _is_recall(score: str) -> bool:
     return score.startswith("recall_") and len(score) == len("recall_A")
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Cells in columns, the first to the left."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(

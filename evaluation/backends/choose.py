@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from commandline import InputError
+from evaluation.asking import NameBackend, Plan
 from evaluation.asks import Backend
 from evaluation.config import AskConfig
-
-if TYPE_CHECKING:
-    from evaluation.asking import Plan
 
 Kind = Literal["vlm", "causal", "api", "dual"]
 KINDS: dict[str, Kind] = {"image-text": "vlm", "text": "causal", "vision": "dual"}
@@ -36,7 +34,7 @@ def check(config: AskConfig) -> Kind:
     return kind
 
 
-def open_backend(config: AskConfig, asks: Plan) -> Backend:
+def open_backend(config: AskConfig, asks: Plan) -> Backend | NameBackend:
     """Load the model, or get ready to call the server. Raises InputError."""
     kind = check(config)
     if kind == "api":
@@ -46,7 +44,7 @@ def open_backend(config: AskConfig, asks: Plan) -> Backend:
     if kind == "dual":
         from evaluation.backends.dual_encoder import DualEncoderBackend
 
-        return DualEncoderBackend.of(config, asks)
+        return DualEncoderBackend.of(config)
     from hooks import load
 
     loaded = load(
