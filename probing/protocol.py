@@ -10,12 +10,14 @@ so the same penalty means the same there, and no published number is from four f
 The shuffled-label null goes through the same refit at the same penalty. Whole paths are shuffled among the samples, so
 labels stay consistent across levels and HCA has its null too. Re-hung trees and control tasks (`probing.controls`) are
 treated as the true labels are, with a penalty of their own: a control held to another problem's penalty would flatter.
-True labels and controls of all levels go down the penalties in one batch, and all refits are one batch.
+True labels and controls of all levels go down the penalties in one batch, and all refits are one batch; of several
+seeds too, where they fit on the same rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -119,6 +121,20 @@ class SiteProbes:
 
 
 @dataclass(frozen=True)
+class Draw:
+    """A split of some of a site's rows, and the seeds of what is drawn on it: shuffled labels and controls."""
+
+    plan: Plan
+    rows: np.ndarray
+    """int: the rows of the features that the plan is of, ascending."""
+    seeds: tuple[int, ...]
+
+    def of(self, *parts: str) -> np.ndarray:
+        """bool (row of the plan,): those in any of these parts of the split."""
+        return np.isin(self.plan.split, parts)
+
+
+@dataclass(frozen=True)
 class _Problem:
     """Labels to fit: int (row,) codes, -1 = the row is no part of it."""
 
@@ -128,50 +144,100 @@ class _Problem:
     codes: np.ndarray
 
 
+@dataclass
+class _Work:
+    """A draw, and what is found about it on the way: of each problem its choice, its refit, and the null probes."""
+
+    draw: Draw
+    problems: list[_Problem]
+    choices: list[_Choice]
+    targets: list[Target] = field(default_factory=list)
+    fits: list[Fit] = field(default_factory=list)
+    nulls: list[Target] = field(default_factory=list)
+    null_fits: list[Fit] = field(default_factory=list)
+
+    @property
+    def chosen(self) -> dict[str, _Choice]:
+        """Of the true labels."""
+        both = zip(self.problems, self.choices, strict=True)
+        return {problem.level: choice for problem, choice in both if not problem.labels}
+
+
 def probe_site(X: SiteFeatures, plan: Plan, settings: Settings) -> SiteProbes:
     """Probe one site: float32 features (row, feature), rows as in `plan`. Raises InputError for NaN features."""
-    train, validation = plan.split == TRAIN, plan.split == VALIDATION
-    fitted = train | validation if settings.refit else train
-    problems = _problems(plan, fitted, settings)
-    choices = _choose(X, problems, train, validation, settings)
-    targets = [make_target(problem.level, problem.codes[fitted], int(fitted.sum())) for problem in problems]
-    chosen = {problem.level: choice for problem, choice in zip(problems, choices, strict=True) if not problem.labels}
-    nulls = [
-        make_target(level, plan.labels(level, path)[fitted], int(fitted.sum()))
-        for path in shuffled_paths(plan, fitted, settings.shuffles, settings.seed)
-        for level in plan.scored
-    ]
-    basis, options = _basis(X[fitted], settings)
-    fits = solve_at(
-        basis,
-        [*targets, *nulls],
-        [*(choice.penalty for choice in choices), *(chosen[target.name].penalty for target in nulls)],
-        settings.tol,
-        settings.max_iter,
-        [*(choice.start(target) for choice, target in zip(choices, targets, strict=True)), *[None] * len(nulls)],
-        **options,
-    )
+    return probe_draws(X, [Draw(plan, np.arange(len(plan.split)), (settings.seed,))], settings)[0]
+
+
+def probe_draws(X: SiteFeatures, draws: Sequence[Draw], settings: Settings) -> list[SiteProbes]:
+    """Probe one site under several draws: of each, what it would be alone.
+
+    Draws that are fitted on the same rows are solved in one batch. Others share no basis: features are standardised on
+    the very rows that a probe is fitted on, and rows of its own test or validation split are not among them. Seeds of
+    one draw have the true labels in common, and each adds its null and control labels to the batch.
+    """
+    fitted = (TRAIN, VALIDATION) if settings.refit else (TRAIN,)
+    work = [_Work(draw, _problems(draw, draw.of(*fitted), settings), []) for draw in draws]
+    for alike in _fitted_alike(work, TRAIN):
+        _choose(X, alike, settings)
+    for alike in _fitted_alike(work, *fitted):
+        _refit(X, alike, settings, *fitted)
+    return [_site(X, each) for each in work]
+
+
+def _fitted_alike(work: list[_Work], *parts: str) -> list[list[_Work]]:
+    """Those whose rows in these parts are the same, together."""
+    groups: dict[bytes, list[_Work]] = {}
+    for each in work:
+        groups.setdefault(each.draw.rows[each.draw.of(*parts)].tobytes(), []).append(each)
+    return list(groups.values())
+
+
+def _refit(X: SiteFeatures, work: list[_Work], settings: Settings, *parts: str) -> None:
+    """Fit every problem at its penalty, and shuffled labels at those of the true ones; all of it in one batch."""
+    targets, penalties, starts = [], [], []
+    for each in work:
+        plan, fitted, chosen = each.draw.plan, each.draw.of(*parts), each.chosen
+        each.targets = [make_target(problem.level, problem.codes[fitted], fitted.sum()) for problem in each.problems]
+        each.nulls = [
+            make_target(level, plan.labels(level, path)[fitted], fitted.sum())
+            for seed in each.draw.seeds
+            for path in shuffled_paths(plan, fitted, settings.shuffles, seed)
+            for level in plan.scored
+        ]
+        targets += [*each.targets, *each.nulls]
+        penalties += [choice.penalty for choice in each.choices]
+        penalties += [chosen[target.name].penalty for target in each.nulls]
+        starts += [choice.start(target) for choice, target in zip(each.choices, each.targets, strict=True)]
+        starts += [None] * len(each.nulls)
+    rows = work[0].draw.rows[work[0].draw.of(*parts)]
+    basis, options = _basis(X[rows], settings)
+    fits = iter(solve_at(basis, targets, penalties, settings.tol, settings.max_iter, starts, **options))
+    for each in work:
+        each.fits = [next(fits) for _ in each.targets]
+        each.null_fits = [next(fits) for _ in each.nulls]
+
+
+def _site(X: SiteFeatures, work: _Work) -> SiteProbes:
+    """What the fitted probes of a draw say."""
+    draw, plan, chosen = work.draw, work.draw.plan, work.chosen
     probes = [
-        _read(X, plan, problem, target, fit, choice)
-        for problem, target, fit, choice in zip(problems, targets, fits, choices, strict=False)
+        _read(X, draw, problem, target, fit, choice)
+        for problem, target, fit, choice in zip(work.problems, work.targets, work.fits, work.choices, strict=True)
     ]
-    true = {probe.level: probe for probe, problem in zip(probes, problems, strict=True) if not problem.labels}
-    null_fits = fits[len(targets) :]
+    true = {probe.level: probe for probe, problem in zip(probes, work.problems, strict=True) if not problem.labels}
     shuffled = [
-        _answers(X, plan, target.classes, fit, plan.labels(target.name))[0]
-        for target, fit in zip(nulls, null_fits, strict=True)
+        _answers(X, draw, target.classes, fit, plan.labels(target.name))[0]
+        for target, fit in zip(work.nulls, work.null_fits, strict=True)
     ]
     return SiteProbes(
         {level: probe for level, probe in true.items() if level != LEAF},
         np.stack(
-            [_answers(X, plan, *chosen[level].fitted, plan.labels(level), VALIDATION)[0] for level in plan.scored], 1
+            [_answers(X, draw, *chosen[level].fitted, plan.labels(level), VALIDATION)[0] for level in plan.scored], 1
         ),
         true.get(plan.leaf_level or LEAF) if plan.leaf_lookup else None,
-        np.array(shuffled, np.int32)
-        .reshape(settings.shuffles, len(plan.scored), len(plan.test_units))
-        .transpose(0, 2, 1),
-        all(fit.converged for fit in null_fits),
-        _controls(problems, probes),
+        np.array(shuffled, np.int32).reshape(-1, len(plan.scored), len(plan.test_units)).transpose(0, 2, 1),
+        all(fit.converged for fit in work.null_fits),
+        _controls(work.problems, probes),
     )
 
 
@@ -182,11 +248,12 @@ def leaf_of_class(plan: Plan, classes: np.ndarray) -> np.ndarray:
     return np.argsort(plan.taxonomy.codes[:, plan.taxonomy.level_index(plan.leaf_level)])[classes]
 
 
-def _problems(plan: Plan, fitted: np.ndarray, settings: Settings) -> list[_Problem]:
+def _problems(draw: Draw, fitted: np.ndarray, settings: Settings) -> list[_Problem]:
+    plan = draw.plan
     problems = [_Problem(None, level, plan.labels(level)) for level in plan.scored]
     if plan.leaf_lookup and plan.leaf_level is None:
         problems.append(_Problem(None, LEAF, plan.leaf[plan.unit]))
-    for labels in controls(plan, fitted, settings.controls, settings.seed):
+    for labels in (each for seed in draw.seeds for each in controls(plan, fitted, settings.controls, seed)):
         problems += [_Problem(labels, level, plan.labels(level, labels.path)) for level in labels.levels]
     return problems
 
@@ -221,30 +288,31 @@ class _Choice:
         return self.classes, self.fit
 
 
-def _choose(
-    X: SiteFeatures, problems: list[_Problem], train: np.ndarray, validation: np.ndarray, settings: Settings
-) -> list[_Choice]:
+def _choose(X: SiteFeatures, work: list[_Work], settings: Settings) -> None:
     """The penalty of each problem by validation, fitting on train."""
-    targets = [make_target(problem.level, problem.codes[train], int(train.sum())) for problem in problems]
+    train = work[0].draw.rows[work[0].draw.of(TRAIN)]
+    problems = [(each, problem) for each in work for problem in each.problems]
+    targets = [make_target(problem.level, problem.codes[each.draw.of(TRAIN)], len(train)) for each, problem in problems]
     choices = [_Choice(target.classes, {}) for target in targets]
-    held_out = X[validation]
+    held_out = {id(each): X[each.draw.rows[each.draw.of(VALIDATION)]] for each in work}
     basis, options = _basis(X[train], settings)
     found = solve_path(basis, targets, settings.penalties, settings.tol, settings.max_iter, **options)
     for penalty, index, fit in found:
-        target, choice = targets[index], choices[index]
-        missed, right = _held_out(held_out, fit, target.classes, problems[index].codes[validation])
+        (each, problem), target, choice = problems[index], targets[index], choices[index]
+        codes = problem.codes[each.draw.of(VALIDATION)]
+        missed, right = _held_out(held_out[id(each)], fit, target.classes, codes)
         choice.validation[penalty] = float(missed.mean()), float(right.mean())
         choice.converged &= fit.converged
         score = -choice.validation[penalty][0] if settings.select == "log_loss" else choice.validation[penalty][1]
         if score > choice.score:
             choice.penalty, choice.score, choice.fit = penalty, score, fit
-    for problem, choice in zip(problems, choices, strict=True):
+    for (each, problem), choice in zip(problems, choices, strict=True):
         if choice.fit is None:
             raise InputError(
                 f"no penalty for {problem.level} can be chosen: its {settings.select} on validation is not finite at "
                 "any; features this large or this uneven cannot be fitted"
             )
-    return choices
+        each.choices.append(choice)
 
 
 def _held_out(X: SiteFeatures, fit: Fit, classes: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -256,9 +324,10 @@ def _held_out(X: SiteFeatures, fit: Fit, classes: np.ndarray, codes: np.ndarray)
     return -scores[known, np.searchsorted(classes, codes[has][known])], right
 
 
-def _read(X: SiteFeatures, plan: Plan, problem: _Problem, target: Target, fit: Fit, choice: _Choice) -> LevelProbe:
+def _read(X: SiteFeatures, draw: Draw, problem: _Problem, target: Target, fit: Fit, choice: _Choice) -> LevelProbe:
     """What a refitted probe says about the test rows."""
-    predicted, scores = _answers(X, plan, target.classes, fit, problem.codes)
+    plan = draw.plan
+    predicted, scores = _answers(X, draw, target.classes, fit, problem.codes)
     truth = np.full(len(plan.leaf), ABSENT)
     rows = np.flatnonzero((plan.split == TEST) & (problem.codes >= 0))
     truth[plan.unit[rows]] = problem.codes[rows]
@@ -280,17 +349,18 @@ def _read(X: SiteFeatures, plan: Plan, problem: _Problem, target: Target, fit: F
 
 
 def _answers(
-    X: SiteFeatures, plan: Plan, classes: np.ndarray, fit: Fit, codes: np.ndarray, part: str = TEST
+    X: SiteFeatures, draw: Draw, classes: np.ndarray, fit: Fit, codes: np.ndarray, part: str = TEST
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of the units of a part of the split: predicted codes int32 (unit,), -1 where the unit does not have the level,
     and log-probabilities float32 (unit, class), NaN there."""
+    plan = draw.plan
     rows = np.flatnonzero((plan.split == part) & (codes >= 0))
     units = plan.units(part)
     predicted = np.full(len(units), ABSENT, np.int32)
     scores = np.full((len(units), len(classes)), np.nan, np.float32)
     if len(rows):
         place = np.searchsorted(units, plan.unit[rows])
-        scores[place] = log_softmax(_logits(X[rows], fit))
+        scores[place] = log_softmax(_logits(X[draw.rows[rows]], fit))
         predicted[place] = classes[scores[place].argmax(1)]
     return predicted, scores
 

@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-import numpy as np
-
 from extract import Store
 from probing.calibration import BINS
 from probing.config import ProbeConfig, unused
@@ -30,9 +28,7 @@ STATISTICS = {
 }
 
 
-def summarise(
-    config: ProbeConfig, store: Store, plan: Plan, rows: np.ndarray, settings: Settings, seconds: float
-) -> dict[str, Any]:
+def summarise(config: ProbeConfig, store: Store, plan: Plan, settings: Settings, seconds: float) -> dict[str, Any]:
     """Where the numbers come from."""
     attrs = dict(store.attrs)
     text = json.dumps(attrs, sort_keys=True, ensure_ascii=False, default=str)

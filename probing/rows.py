@@ -14,9 +14,32 @@ from probing.config import ProbeConfig
 from probing.duplicates import find_duplicates
 from probing.grid import MEMORY_BUDGET, least_budget
 from probing.plan import Plan, capped, make_plan
-from probing.protocol import SiteFeatures
+from probing.protocol import Draw, SiteFeatures
 from probing.streaming import COPIES, SiteChunks, fits
 from taxonomy.splits import TEST
+
+
+def draw_rows(config: ProbeConfig, store: Store) -> tuple[np.ndarray, list[Draw], dict[str, Any] | None]:
+    """All rows that any of the seeds probes, the seeds' draws of them, and the duplicates of the first.
+
+    Seeds that draw the same rows and the same split are one draw; the first seed's comes first.
+    """
+    found: list[tuple[np.ndarray, Plan, list[int]]] = []
+    report = None
+    for seed in range(config.seed, config.seed + config.seeds):
+        told = "drop" if config.duplicates == "drop" else "ignore" if found else config.duplicates
+        own = config.model_copy(update={"seed": seed, "duplicates": told})
+        rows, copies = choose_rows(own, store)
+        plan = plan_of(own, store, rows)
+        report = report if found else copies
+        for others, drawn, seeds in found:
+            if np.array_equal(others, rows) and np.array_equal(drawn.split, plan.split):
+                seeds.append(seed)
+                break
+        else:
+            found.append((rows, plan, [seed]))
+    every = np.unique(np.concatenate([rows for rows, _, _ in found]))
+    return every, [Draw(plan, np.searchsorted(every, rows), tuple(seeds)) for rows, plan, seeds in found], report
 
 
 def choose_rows(config: ProbeConfig, store: Store) -> tuple[np.ndarray, dict[str, Any] | None]:
@@ -91,12 +114,12 @@ def budget_of(config: ProbeConfig) -> int:
     return MEMORY_BUDGET if config.memory_budget is None else config.memory_budget << 20
 
 
-def check_budget(config: ProbeConfig, store: Store, sites: Sequence[str], plan: Plan) -> None:
+def check_budget(config: ProbeConfig, store: Store, sites: Sequence[str], samples: int, plan: Plan) -> None:
     """Raise InputError for what the budget does not allow; nothing of it is found out later.
 
     That is a site that streams beside an option that needs features in memory, and classes too many to be solved.
     """
-    budget, samples = budget_of(config), len(plan.split)
+    budget = budget_of(config)
     dense = next((name for name in ("description", "random_init", "pixel_shuffled") if getattr(config, name)), None)
     held = [(dense, name, store.site(name).width) for name in sites]
     held += [

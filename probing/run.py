@@ -26,11 +26,11 @@ from probing.nulls import Nulls, mark_chance
 from probing.paper import published_levels, published_plan, run_site
 from probing.paper_training import PaperSettings
 from probing.plan import Plan
-from probing.protocol import Settings, SiteFeatures, SiteProbes, probe_site
+from probing.protocol import Draw, Settings, SiteFeatures, SiteProbes, probe_draws
 from probing.provenance import summarise
 from probing.questions import Questions, read_questions
 from probing.results import PredictionWriter, check_out, default_out, write_summary, write_table, writing
-from probing.rows import budget_of, check_budget, choose_rows, features_of, plan_of, read_site
+from probing.rows import budget_of, check_budget, draw_rows, features_of, read_site
 from probing.scores import Record, Scorer
 from probing.table import table
 from probing.versus import Rival
@@ -49,11 +49,11 @@ def run(config: ProbeConfig) -> None:
     check_out(out)
     settings, published = settings_of(config), _published(config)
     budget = None if published else budget_of(config)
-    rows, copies = choose_rows(config, store)
-    plan = plan_of(config, store, rows)
+    rows, draws, copies = draw_rows(config, store)
+    first, plan = rows[draws[0].rows], draws[0].plan
     if not published:
-        check_budget(config, store, chosen, plan)
-    ids = store.samples.id[rows].tolist()
+        check_budget(config, store, chosen, len(rows), plan)
+    ids = store.samples.id[first].tolist()
     rivals = [
         Rival.open(name, path, ids)
         for name, path in (("random_init", config.random_init), ("pixel_shuffled", config.pixel_shuffled))
@@ -62,7 +62,8 @@ def run(config: ProbeConfig) -> None:
     read = published_levels(plan.taxonomy) if published else {}
     plan = published_plan(plan) if read else plan
     scorer = Scorer(plan, draws=config.bootstrap, seed=config.seed, refit=config.refit, labels_of=read)
-    names = _unit_names(store, rows, plan)
+    others = [Scorer(draw.plan, draws=1, seed=config.seed, refit=config.refit) for draw in draws[1:]]
+    names = _unit_names(store, first, plan)
     if config.questions and read:
         raise InputError(
             f"--questions cannot be kept to with --protocol paper on this tree: the published code gives "
@@ -79,7 +80,7 @@ def run(config: ProbeConfig) -> None:
         predictions = PredictionWriter(folder)
         for site, given in bar(len(sources), "site", "probing", iterable=sources):
             X = given if given is not None else features_of(store, site.name, rows, budget)
-            found = _probed(X, plan, settings, published)
+            found, *again = _probed(X, plan, draws, settings, published)
             hits.append(scorer.hits(found))
             nulls.append(scorer.nulls(found))
             levels, whole = scorer.score(found, nulls[-1])
@@ -87,21 +88,25 @@ def run(config: ProbeConfig) -> None:
                 whole["validation_hca"] = float("nan")  # there is no validation: those rows are trained on
             more = [rival.records(site.name, plan, settings, scorer, found) for rival in rivals]
             more += [choice_records(scorer, found, questions)] if questions else []
+            more += [seed_records([scorer, *others], [found, *again])] if config.seeds > 1 else []
             place = {"site": site.name, "stage": site.stage, "layer": site.layer, "width": site.width}
             place["certified"] = site.name not in refused
             probes += [place | record | _merged(by.get(record["level"], {}) for by, _ in more) for record in levels]
             hca.append(place | whole | _merged(record for _, record in more))
             predictions.write(_predictions(site.name, plan, found, names, read))
             if config.description and isinstance(X, np.ndarray):  # `check_budget` has seen to that
-                lengths += [place | record for record in description(X, plan, settings, config.bootstrap)]
+                lengths += [
+                    place | record for record in description(X[draws[0].rows], plan, settings, config.bootstrap)
+                ]
         predictions.close()
         mark_chance(probes, hca, nulls)
         write_table(folder, "probes", probes)
         write_table(folder, "hca", hca)
         write_table(folder, "changepoints", _changes([site for site, _ in sources], np.array(hits), scorer))
         write_table(folder, "description", lengths)
-        write_table(folder, "conditional", _conditional(store, rows, pairs, plan, settings, scorer))
-        summary = summarise(config, store, plan, rows, settings, time.monotonic() - started)
+        write_table(folder, "conditional", _conditional(store, first, pairs, plan, settings, scorer))
+        summary = summarise(config, store, plan, settings, time.monotonic() - started)
+        summary |= {"draws": [list(draw.seeds) for draw in draws]}
         summary |= {"certificate": overview(store), "uncertified": refused, "duplicates": copies}
         write_summary(folder, summary)
     print(table(probes, hca, summary, wide=config.wide))
@@ -116,11 +121,33 @@ def _published(config: ProbeConfig) -> PaperSettings | None:
     return PaperSettings(epochs=config.epochs, shuffles=config.shuffles, seed=config.seed, device=device)
 
 
-def _probed(X: SiteFeatures, plan: Plan, settings: Settings, published: PaperSettings | None) -> SiteProbes:
+def _probed(
+    X: SiteFeatures, plan: Plan, draws: Sequence[Draw], settings: Settings, published: PaperSettings | None
+) -> list[SiteProbes]:
+    """The probes of a site, draw by draw."""
     if published is None:
-        return probe_site(X, plan, settings)
+        return probe_draws(X, draws, settings)
     assert isinstance(X, np.ndarray)
-    return run_site(X, plan, published)
+    return [run_site(X, plan, published)]
+
+
+def seed_records(scorers: Sequence[Scorer], found: Sequence[SiteProbes]) -> tuple[dict[str, Record], Record]:
+    """How far accuracy (by level) and HCA go apart over draws: mean, least and most."""
+    shares: dict[str, list[float]] = {}
+    for scorer, probes in zip(scorers, found, strict=True):
+        means = np.nanmean(scorer.hits(probes), axis=0, dtype=float)
+        for name, share in zip([*scorer.plan.scored, "HCA"], means.tolist(), strict=True):
+            shares.setdefault(name, []).append(share)
+    whole = _apart("hca", shares.pop("HCA"))
+    return {level: _apart("accuracy", values) for level, values in shares.items()}, whole
+
+
+def _apart(name: str, values: Sequence[float]) -> Record:
+    return {
+        f"{name}_seed_mean": float(np.mean(values)),
+        f"{name}_seed_low": min(values),
+        f"{name}_seed_high": max(values),
+    }
 
 
 def settings_of(config: ProbeConfig) -> Settings:

@@ -151,6 +151,8 @@ def notes(probes: Sequence[Record], summary: Mapping[str, Any]) -> list[str]:
     ]
     alone = {record["level"] for record in probes if not record["unscored"] and record["classes_test"] == 1}
     lines += [f"Only one {level} is in test: its accuracy tells nothing apart." for level in sorted(alone)]
+    if apart := [record for record in probes if record.get("accuracy_seed_low") is not None]:
+        lines.append(_seeds(apart, summary["draws"]))
     lost = sum(not (record["converged"] and record["path_converged"]) for record in probes if not record["unscored"])
     lines += [f"NOT CERTIFIED: {site}: {reason}." for site, reason in summary.get("uncertified", {}).items()]
     if summary.get("protocol") == "paper":
@@ -159,6 +161,20 @@ def notes(probes: Sequence[Record], summary: Mapping[str, Any]) -> list[str]:
     elif lost:
         lines.append(f"{lost} of {len(probes)} probes have a fit that did not reach its tolerance; raise --max_iter.")
     return lines
+
+
+def _seeds(records: Sequence[Record], draws: Sequence[Sequence[int]]) -> str:
+    """How far the seeds go apart."""
+    count = sum(map(len, draws))
+    if len(draws) == 1:
+        return f"{count} seeds: all have this split, and each adds its own shuffled labels and controls."
+    spans = [100 * (record["accuracy_seed_high"] - record["accuracy_seed_low"]) for record in records]
+    most = records[spans.index(max(spans))]
+    return (
+        f"{count} seeds, {len(draws)} draws of rows and splits: this is the first; over all, an accuracy goes "
+        f"{sum(spans) / len(spans):.1f} points apart on average, at most {max(spans):.1f} ({most['level']} at "
+        f"{most['site']})."
+    )
 
 
 def marked(cell: Record) -> str:

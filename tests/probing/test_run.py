@@ -12,10 +12,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import probing.run
 from analysis.report import render
 from commandline import InputError
 from extract import Store
+from probing import protocol
 from probing.config import DEFAULT_PENALTIES, ProbeConfig
+from probing.grid import make_basis
 from probing.paper import CHOICES
 from probing.paper_training import PaperSettings, paper_probe
 from probing.plan import make_plan
@@ -85,7 +88,7 @@ def test_every_column_is_described(tmp_path: Path) -> None:
         '{"id": "s12", "level": "species", "options": ["species 0"], "answer": "species 0"}\n'
     )
     others = {"random_init": str(store), "pixel_shuffled": str(store), "questions": str(tmp_path / "q.jsonl")}
-    found = probe(store, sites=["encoder.2"], **others)
+    found = probe(store, sites=["encoder.2"], seeds=2, **others)
     text = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
     described = set(re.findall(r"`([a-z0-9_]+)`", text))
     for record in (found.probes[0], found.hca[0]):
@@ -416,6 +419,66 @@ def test_questions_add_what_the_options_allow(tmp_path: Path) -> None:
     assert record["recovery"] == pytest.approx(record["choice_accuracy"] - 1)
 
 
+@pytest.mark.parametrize(
+    ("changes", "batches"),
+    [
+        ({"split": "leaf"}, 2 * 3),  # other rows for each seed: two bases a seed
+        ({"per_leaf": 9}, 2 * 3),
+        ({"carved": True}, 3 + 1),  # penalties on other rows for each seed, refits on the same
+    ],
+)
+def test_a_seed_among_several_is_what_it_is_alone(
+    tmp_path: Path, changes: dict, batches: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = balanced_tree((2, 4, 24))
+    leaf, split = rows_of(tree, 16)
+    if changes.pop("carved", False):
+        split = np.where(split == "validation", "train", split)
+    store = write_store(tmp_path / "s.zarr", {"llm.0": clusters(tree, leaf, 2.0)[0]}, leaf, split, tree)
+    made = []
+    monkeypatch.setattr(protocol, "make_basis", lambda *given, **more: made.append(given) or make_basis(*given, **more))
+    alone = [probe(store, seed=seed, out=str(tmp_path / f"{seed}"), **changes) for seed in (4, 5, 6)]
+    made.clear()
+    capsys.readouterr()
+    found = probe(store, seed=4, seeds=3, out=str(tmp_path / "all"), **changes)
+    assert len(made) == batches
+    assert found.summary["draws"] == [[4], [5], [6]]
+    assert found.predictions().equals(alone[0].predictions())
+    for key, table in (("accuracy", "probes"), ("hca", "hca")):
+        for record, *each in zip(*(getattr(one, table) for one in (found, *alone)), strict=True):
+            if record.get("unscored"):
+                continue
+            values = [one[key] for one in each]
+            assert (record[f"{key}_seed_low"], record[f"{key}_seed_high"]) == (min(values), max(values))
+            assert record[f"{key}_seed_mean"] == pytest.approx(np.mean(values))
+            for name, value in each[0].items():
+                if isinstance(value, float) and name not in ("grad_norm", "objective", "validation_log_loss"):
+                    assert record[name] == pytest.approx(value, abs=1e-3, nan_ok=True), name
+    same_rows = batches == 4  # there the seeds choose the penalty only, and here they choose the same
+    assert (found.hca[0]["hca_seed_high"] > found.hca[0]["hca_seed_low"]) != same_rows
+    assert "3 seeds, 3 draws of rows and splits: this is the first; over all" in capsys.readouterr().out
+
+
+def test_seeds_of_the_stored_split_add_nulls_and_controls(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = planted(tmp_path / "planted.zarr")
+    kept, probe_draws = [], protocol.probe_draws
+    monkeypatch.setattr(probing.run, "probe_draws", lambda *given: kept.append(probe_draws(*given)) or kept[-1])
+    one = probe(store, sites=["encoder.2"], seed=4)
+    three = probe(store, sites=["encoder.2"], seed=4, seeds=3)
+    ((alone,), (found,)) = kept
+    assert (alone.shuffled.shape[0], found.shuffled.shape[0]) == (1, 3)
+    assert (alone.shuffled[0] == found.shuffled[0]).all()
+    assert len({probes.tobytes() for probes in found.shuffled}) == 3
+    assert (len(alone.controls), len(found.controls)) == (2, 6)
+    assert three.predictions().equals(one.predictions())
+    for record in three.probes:
+        assert record["accuracy_seed_low"] == record["accuracy_seed_high"] == record["accuracy"]
+    assert three.summary["draws"] == [[4, 5, 6]]
+    assert "3 seeds: all have this split" in capsys.readouterr().out
+
+
 def test_the_published_protocol_goes_through_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its tables are those of `probing.paper` on the same rows, beside a strict run that stays; it says what it is."""
     store = planted(tmp_path / "planted.zarr")
@@ -449,7 +512,7 @@ def test_the_published_protocol_goes_through_everything(tmp_path: Path, capsys: 
     assert {record["of"] for record in found.extra("changepoints")} == {"order", "family", "species", "HCA"}
     text = render(found)
     assert "Published protocol (arXiv 2505.24840)" in text
-    assert "chosen on validation" not in text
+    assert "was chosen on validation" not in text
 
 
 def test_the_published_level_map_reaches_tables_and_names(tmp_path: Path) -> None:
@@ -483,6 +546,8 @@ def test_the_published_level_map_reaches_tables_and_names(tmp_path: Path) -> Non
     ("changes", "message"),
     [
         ({"protocol": "paper", "penalties": [0.1]}, "--penalties is no part of the paper protocol"),
+        ({"protocol": "paper", "seeds": 2}, "--seeds is no part of the paper protocol"),
+        ({"protocol": "paper", "memory_budget": 100}, "--memory_budget is no part of the paper protocol"),
         ({"protocol": "paper", "refit": False}, "--refit is no part of the paper protocol"),
         ({"protocol": "paper", "random_init": "x.zarr"}, "--random_init is no part of the paper protocol"),
         ({"protocol": "paper", "description": True}, "--description is no part of the paper protocol"),

@@ -175,14 +175,14 @@ from probing.__main__ import COMMANDS
 from probing.basis import spectral_basis
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
-probes, probe_site = {}, probing.protocol.probe_site
-def kept(X, plan, settings):
-    found = probe_site(X, plan, settings)
-    for level, probe in found.levels.items():
+probes, probe_draws = {}, probing.protocol.probe_draws
+def kept(X, draws, settings):
+    found = probe_draws(X, draws, settings)
+    for level, probe in found[0].levels.items():
         probes[level] = np.hstack([probe.fit.coef, probe.fit.intercept[:, None]])
     print("streamed" if not isinstance(X, np.ndarray) else "in memory", file=sys.stderr)
     return found
-probing.run.probe_site = kept
+probing.run.probe_draws = kept
 spectral_basis(torch.randn(64, 8), standardize=True, intercept=True)
 before, peak, done = resident(), [0], threading.Event()
 def watch():
