@@ -11,9 +11,9 @@ from commandline import InputError
 from evaluation.config import CompareConfig
 from evaluation.reading import Reading, read
 from evaluation.results import AskRun
-from evaluation.scores import Chosen, scored, ways
+from evaluation.scores import Chosen, called, wanted, ways
 from evaluation.table import percent
-from taxonomy.metrics import Interval, PathScores
+from taxonomy.metrics import compare_paths
 
 Record = dict[str, Any]
 
@@ -24,7 +24,7 @@ def run(config: CompareConfig) -> None:
 
 
 def compared(config: CompareConfig) -> tuple[list[Record], dict[str, Any]]:
-    """A record per way of reading and score: first, second, difference, low, high, n, leaves; and what was compared."""
+    """A record per way of reading and score, difference = second - first, with its interval; and what was compared."""
     runs = [AskRun.open(path) for path in (config.run, config.against)]
     names = _prompts(runs, config)
     first, second = (read(found, found.answers(), name, config.parser) for found, name in zip(runs, names, strict=True))
@@ -39,8 +39,8 @@ def compared(config: CompareConfig) -> tuple[list[Record], dict[str, Any]]:
         "second": _label(runs[1], names[1]),
         "same_questions": runs[0].settings["bank"] == runs[1].settings["bank"],
         "n": records[0]["n"],
-        "only_first": len(np.setdiff1d(first.images.astype(str), second.images.astype(str))),
-        "only_second": len(np.setdiff1d(second.images.astype(str), first.images.astype(str))),
+        "only_first": len(first.images) - len(_shared(first, second)[0]),
+        "only_second": len(second.images) - len(_shared(first, second)[1]),
     }
     return records, about
 
@@ -51,72 +51,61 @@ def table(records: Sequence[Record], about: dict[str, Any]) -> str:
         f"first:  {about['first']}",
         f"second: {about['second']}",
         f"{about['n']:,} images in both ({about['only_first']:,} only in the first, {about['only_second']:,} only in "
-        "the second); differences in points of %, paired by image [95 % interval over leaves]",
+        "the second); second less first in points of %, paired by image [95 % interval over leaves]",
     ]
     if not about["same_questions"]:
         lines.append("note: the banks differ, so the options of a question may too")
     for reading in dict.fromkeys(record["reading"] for record in records):
         mine = [record for record in records if record["reading"] == reading]
-        width = max(len(record["score"]) for record in mine)
+        names = [f"{record['level']} {record['score']}" if record["level"] else record["score"] for record in mine]
+        width = max(map(len, names))
         lines += ["", f"{reading}", f"{'':{width}}  {'first':>6}  {'second':>6}  difference"]
-        for record in mine:
+        for name, record in zip(names, mine, strict=True):
             span = f"{100 * record['difference']:+.1f} [{100 * record['low']:+.1f}, {100 * record['high']:+.1f}]"
             first, second = percent(record["first"]), percent(record["second"])
-            lines.append(f"{record['score']:{width}}  {first:>6}  {second:>6}  {span}")
+            lines.append(f"{name:{width}}  {first:>6}  {second:>6}  {span}")
     return "\n".join(lines)
 
 
-def paired_interval(
-    difference: np.ndarray, leaf: np.ndarray, draws: int, seed: int, confidence: float = 0.95
-) -> Interval:
-    """Percentile interval of the mean of `difference` (sample,), NaN where a sample does not count, when whole leaves
-    are drawn with replacement. Both runs are drawn together, so what they share cancels."""
-    counts = np.isfinite(difference)
-    groups = np.unique(leaf[counts], return_inverse=True)[1]
-    sums, sizes = np.bincount(groups, weights=difference[counts]), np.bincount(groups)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=draws)
-    low, high = np.quantile((drawn @ sums) / (drawn @ sizes), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
-
-
 def _differences(first: Reading, second: Reading, one: Chosen, other: Chosen, config: CompareConfig) -> list[Record]:
-    scores = [scored(first, one, config.bootstrap), scored(second, other, config.bootstrap)]
+    """Scores over the images in both, at the levels that both runs asked about each."""
+    left, right = _shared(first, second)
+    truths = (first.truth[left], second.truth[right])
+    both = (truths[0] >= 0) & (truths[1] >= 0)
+    some = both.any(1)
+    if (truths[0] != truths[1])[both].any():
+        raise InputError(
+            f"{config.run} and {config.against} disagree on what is right; they are of different image sets"
+        )
+    truth, leaf = np.where(both, truths[0], -1)[some], first.leaf[left][some]
+    one_said, other_said = first.codes(one.options)[left][some], second.codes(other.options)[right][some]
+    text = any(AskRun.open(path).settings["text_only"] for path in (config.run, config.against))
+    found = compare_paths(
+        one_said,
+        other_said,
+        truth,
+        first.taxonomy,
+        cluster=leaf,
+        resamples=config.bootstrap,
+        seed=config.seed,
+    )
+    records = []
+    for name, change in found.items():
+        score, level = called(name, first.taxonomy.levels)
+        if wanted(first, score, level, text) and np.isfinite(change.difference):
+            low, high = change.interval
+            record = {"reading": one.name, "score": score, "level": level, "first": change.first}
+            record |= {"second": change.second, "difference": change.difference, "low": low, "high": high}
+            records.append(record | {"n": change.n, "leaves": len(np.unique(leaf))})
+    return records
+
+
+def _shared(first: Reading, second: Reading) -> tuple[np.ndarray, np.ndarray]:
+    """The places of the images that both have."""
     _, left, right = np.intersect1d(
         first.images.astype(str), second.images.astype(str), assume_unique=True, return_indices=True
     )
-    leaf = first.leaf[left]
-    found = []
-    for name in _names(first.levels, second.levels):
-        a, b = (
-            values[place]
-            for values, place in zip(_values(scores, first.levels, second.levels, name), (left, right), strict=True)
-        )
-        both = np.isfinite(a) & np.isfinite(b)
-        if not both.any():
-            continue
-        difference = np.where(both, a - b, np.nan)
-        low, high = paired_interval(difference, leaf, config.bootstrap, config.seed)
-        record = {"reading": one.name, "score": name, "first": float(a[both].mean()), "second": float(b[both].mean())}
-        record |= {"difference": float(difference[both].mean()), "low": low, "high": high}
-        found.append(record | {"n": int(both.sum()), "leaves": len(np.unique(leaf[both]))})
-    return sorted(found, key=lambda record: record["score"] != "hca")
-
-
-def _names(first: tuple[str, ...], second: tuple[str, ...]) -> list[str]:
-    shared = [f"accuracy {level}" for level in first if level in second]
-    return ["hca", *shared, *(["leaf_accuracy"] if first == second else []), "por", "spor_prefix", "tor"]
-
-
-def _values(
-    scores: Sequence[PathScores], first: tuple[str, ...], second: tuple[str, ...], name: str
-) -> tuple[np.ndarray, np.ndarray]:
-    if name.startswith("accuracy "):
-        level = name.removeprefix("accuracy ")
-        keys = (f"level {first.index(level)}", f"level {second.index(level)}")
-    else:
-        keys = (name, name)
-    return scores[0].per_sample[keys[0]], scores[1].per_sample[keys[1]]
+    return left, right
 
 
 def _prompts(runs: Sequence[AskRun], config: CompareConfig) -> tuple[str, str]:
@@ -132,7 +121,7 @@ def _prompts(runs: Sequence[AskRun], config: CompareConfig) -> tuple[str, str]:
 def _check(runs: Sequence[AskRun], first: Reading, second: Reading) -> None:
     if runs[0].settings["bank"]["taxonomy"] != runs[1].settings["bank"]["taxonomy"]:
         raise InputError(f"{runs[0].path} and {runs[1].path} are about different taxonomies; nothing is comparable")
-    if not len(np.intersect1d(first.images.astype(str), second.images.astype(str))):
+    if not len(_shared(first, second)[0]):
         raise InputError(f"{runs[0].path} and {runs[1].path} have no image in common")
 
 

@@ -160,7 +160,7 @@ class CompareConfig(Config):
     run: str
     """The first run's folder."""
     against: str
-    """The second run's folder; differences are the first less the second."""
+    """The second run's folder; differences are the second less the first."""
     parser: ParserName = "strict_v1"
     """How the replies of both are read."""
     prompt: str | None = None

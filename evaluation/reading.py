@@ -28,8 +28,7 @@ class Reading:
 
     prompt: str
     reads: str
-    levels: tuple[str, ...]
-    """Levels that were asked about, coarse to fine."""
+    taxonomy: Taxonomy
     images: np.ndarray
     """str (sample,)."""
     leaf: np.ndarray
@@ -37,7 +36,7 @@ class Reading:
     sample: np.ndarray
     """int (question,)."""
     level: np.ndarray
-    """int (question,): index into `levels`."""
+    """int (question,): index into the taxonomy's levels."""
     count: np.ndarray
     """int (question,): its options."""
     nodes: np.ndarray
@@ -57,6 +56,18 @@ class Reading:
     """Images left out because not all of their asks have been answered yet."""
 
     @property
+    def levels(self) -> tuple[tuple[int, str], ...]:
+        """The levels that were asked about, coarse to fine: index in the taxonomy, and name."""
+        return tuple((index, self.taxonomy.levels[index]) for index in np.unique(self.level).tolist())
+
+    @property
+    def offered(self) -> np.ndarray:
+        """int32 (sample, level, option): the nodes that each sample was offered, -1 beyond them."""
+        found = np.full((len(self.images), len(self.taxonomy.levels), self.nodes.shape[1]), -1, np.int32)
+        found[self.sample, self.level] = self.nodes
+        return found
+
+    @property
     def turned(self) -> np.ndarray:
         """bool (question,): put in every rotation."""
         return (self.said != NOT_ASKED).sum(1) == self.count
@@ -68,7 +79,7 @@ class Reading:
 
     def codes(self, chosen: np.ndarray) -> np.ndarray:
         """int32 (sample, level): the nodes of the chosen options (question,), -1 where none was chosen or asked."""
-        codes = np.full((len(self.images), len(self.levels)), -1, np.int32)
+        codes = np.full((len(self.images), len(self.taxonomy.levels)), -1, np.int32)
         picked = self.nodes[np.arange(len(chosen)), np.maximum(chosen, 0)]
         codes[self.sample, self.level] = np.where(chosen < 0, -1, picked)
         return codes
@@ -97,19 +108,18 @@ def _arrays(tree: Taxonomy, table: pa.Table, prompt: str, reads: str, parser: st
     paths = {" / ".join(path): leaf for leaf, path in enumerate(tree.paths)}
     leaf = np.zeros(len(images.dictionary), np.int64)
     leaf[sample] = [paths[name] for name in heads["leaf"].cast(pa.string()).to_pylist()]
-    names = heads["level"].cast(pa.string()).to_pylist()
-    levels = tuple(level for level in tree.levels if level in set(names))
+    levels = {name: index for index, name in enumerate(tree.levels)}
     count = _lengths(heads["options"])
     rotation = table["rotation"].to_numpy()
     said, how = _said(table, row, rotation, int(count.max(initial=1)), parser, reads)
     return Reading(
         prompt=prompt,
         reads=reads,
-        levels=levels,
+        taxonomy=tree,
         images=np.array(images.dictionary.to_pylist(), dtype=object),
         leaf=leaf,
         sample=sample,
-        level=np.array([levels.index(name) for name in names], np.int64),
+        level=np.array([levels[name] for name in heads["level"].cast(pa.string()).to_pylist()], np.int64),
         count=count,
         nodes=_padded(heads["nodes"], int(count.max(initial=1))).astype(np.int32),
         answer=heads["answer"].to_numpy().astype(np.int64),

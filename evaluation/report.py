@@ -61,7 +61,7 @@ def answer_bank(reading: Reading) -> pa.Table:
     return pa.table(
         {
             "id": pa.array(reading.images[reading.sample].tolist(), pa.string()),
-            "level": pa.array([reading.levels[index] for index in reading.level], pa.string()),
+            "level": pa.array([reading.taxonomy.levels[index] for index in reading.level], pa.string()),
             "options": reading.options,
             "answer": pa.array(
                 [NO_OPTION if chosen < 0 else names[chosen] for names, chosen in zip(options, said, strict=True)],
@@ -77,7 +77,7 @@ def _parsed(reading: Reading) -> pa.Table:
         {
             "prompt": pa.array([reading.prompt] * len(rows), pa.string()),
             "id": pa.array(reading.images[reading.sample[rows]].tolist(), pa.string()),
-            "level": pa.array([reading.levels[index] for index in reading.level[rows]], pa.string()),
+            "level": pa.array([reading.taxonomy.levels[index] for index in reading.level[rows]], pa.string()),
             "rotation": pa.array(turns, pa.int16()),
             "option": pa.array(reading.said[rows, turns], pa.int8()),
             "answer": pa.array(reading.answer[rows], pa.int8()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ from taxonomy.metrics import Interval, PathScores, clustered_bootstrap, path_sco
 Record = dict[str, Any]
 
 TEXT, LOGITS, DEBIASED, AVERAGED = "reply", "logits", "logits, prior divided out", "logits, mean of rotations"
-PATH_SCORES = ("hca", "leaf_accuracy", "por", "spor_prefix", "spor_run", "tor")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +53,15 @@ def _yes_no(reading: Reading) -> Iterator[Chosen]:
 
 def scored(reading: Reading, chosen: Chosen, draws: int = 2000, seed: int = 0) -> PathScores:
     """The path scores of a way of choosing; intervals draw whole leaves."""
-    predicted = reading.codes(chosen.options)
-    return path_scores(predicted, reading.truth, cluster=reading.leaf, resamples=draws, seed=seed)
+    return path_scores(
+        reading.codes(chosen.options),
+        reading.truth,
+        reading.taxonomy,
+        options=reading.offered,
+        cluster=reading.leaf,
+        resamples=draws,
+        seed=seed,
+    )
 
 
 def records(reading: Reading, text_only: bool, draws: int = 2000, seed: int = 0) -> list[Record]:
@@ -73,18 +79,50 @@ def records(reading: Reading, text_only: bool, draws: int = 2000, seed: int = 0)
     return found + _nulls(reading) + _counts(reading)
 
 
+OF_THE_LEAF = {"leaf_accuracy", "consistency", "lca_height", "severity"}
+"""Scores about the leaf, which a question by name gives away."""
+
+
+def called(name: str, levels: Sequence[str]) -> tuple[str, str | None]:
+    """The score and the level that a name of `PathScores.intervals` means: `level 2` is the accuracy at the third."""
+    if name.startswith("corrected "):
+        score, level = called(name.removeprefix("corrected "), levels)
+        return f"corrected_{score}", level
+    for prefix, score in (("level ", "accuracy"), ("first error ", "first_error")):
+        if name.startswith(prefix):
+            return score, levels[int(name.removeprefix(prefix))]
+    return name, None
+
+
+def wanted(reading: Reading, score: str, level: str | None, text_only: bool) -> bool:
+    """Whether a score says anything: at levels that were asked about, and about the leaf only where it was asked."""
+    asked = {name for _, name in reading.levels}
+    return (level is None or level in asked) and not (text_only and score.removeprefix("corrected_") in OF_THE_LEAF)
+
+
 def _of_paths(
     reading: Reading, scores: PathScores, text_only: bool
 ) -> Iterator[tuple[str, str | None, float, Interval, int]]:
-    for index, level in enumerate(reading.levels):
-        name = f"level {index}"
-        n = int(scores.level_n[index])
-        yield "accuracy", level, float(scores.level_accuracy[index]), scores.intervals[name], n
-    for name in PATH_SCORES:
-        if text_only and name == "leaf_accuracy":
-            continue  # the leaf was given
-        n = scores.tor_n if name == "tor" else scores.n
-        yield name, None, float(getattr(scores, name)), scores.intervals[name], n
+    levels = reading.taxonomy.levels
+    corrected = {f"corrected {name}": value for name, value in scores.chance_corrected.items()}
+    for name, span in scores.intervals.items():
+        score, level = called(name, levels)
+        if not wanted(reading, score, level, text_only):
+            continue
+        bare = name.removeprefix("corrected ")
+        if name in corrected:
+            value = corrected[name]
+        elif level is not None:
+            values = scores.first_error if score == "first_error" else scores.level_accuracy
+            value = values[levels.index(level)]
+        else:
+            value = getattr(scores, name)
+        yield score, level, float(value), span, _counted(scores, bare)
+
+
+def _counted(scores: PathScores, name: str) -> int:
+    """How many samples count for a score."""
+    return int(np.isfinite(scores.per_sample[name]).sum()) if name in scores.per_sample else scores.n
 
 
 def _of_text(reading: Reading, way: str, scores: PathScores, draws: int, seed: int) -> list[Record]:
@@ -105,7 +143,7 @@ def _of_rotations(reading: Reading, draws: int, seed: int) -> list[Record]:
     always = (right | ~asked).all(1)
     found = []
     for name, values in (("circular", always.astype(float)), ("expected", share)):
-        for index, level in enumerate(reading.levels):
+        for index, level in reading.levels:
             these = reading.level == index
             leaf = reading.leaf[reading.sample[these]]
             span = _interval(values[these], leaf, draws, seed)
@@ -150,7 +188,7 @@ def _nulls(reading: Reading) -> list[Record]:
 def _null(reading: Reading, name: str, values: np.ndarray, whole: np.ndarray) -> list[Record]:
     levels = [
         _record(reading, name, "accuracy", level, float(values[these].mean()), None, int(these.sum()))
-        for index, level in enumerate(reading.levels)
+        for index, level in reading.levels
         if (these := reading.level == index).any()
     ]
     return [*levels, _record(reading, name, "hca", None, float(whole.mean()), None, len(whole))]
