@@ -3,7 +3,8 @@
     python benchmarks/questions.py [--questions 1000000] [--taxonomy FILE]
 
 A tree of iNat21-Animal's shape by default (5,388 leaves, seven levels), or a taxonomy file. The bar: a million
-questions by chance, and a million by the tree, in under 60 s each. Then scores of a million paths of seven levels: under 1 s.
+questions by chance, and a million by the tree, in under 60 s each. Then scores of a million paths of seven levels,
+in under 1 s.
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from commandline import InputError
+from taxonomy.ancestry import depths_and_parents
 from taxonomy.names import counted, normalise
 from taxonomy.questions.bank import Bank
 from taxonomy.questions.grid import Grid, grid
 from taxonomy.questions.question import LETTERS, OPTIONS
-from taxonomy.questions.relations import depths_and_parents
 
 
 def check(bank: Bank) -> Grid:

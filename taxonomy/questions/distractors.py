@@ -12,10 +12,10 @@ from functools import lru_cache
 import numpy as np
 
 from commandline import InputError
+from taxonomy.ancestry import ancestors, common_depth
 from taxonomy.names import normalise
 from taxonomy.questions import draws
 from taxonomy.questions.question import OPTIONS
-from taxonomy.questions.relations import ancestors, common_depth
 from taxonomy.tree import Taxonomy
 
 Rule = Callable[[int, int, np.ndarray, np.ndarray], np.ndarray]

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from commandline import InputError
-from taxonomy.questions.relations import depths_and_parents
+from taxonomy.ancestry import depths_and_parents
 from taxonomy.tree import Taxonomy
 
 VERSION = 1
@@ -70,7 +70,7 @@ def question_table(
 ) -> pa.Table:
     """Rows of `SCHEMA` for the questions of some images.
 
-    nodes: int32 (image, level, option), position: int (image, level); see `relations.depths_and_parents`.
+    nodes: int32 (image, level, option), position: int (image, level); see `ancestry.depths_and_parents`.
     options: the names shown, of every option there is, in the order of `nodes`.
     """
     depth, offered = depths_and_parents(taxonomy, nodes, position)

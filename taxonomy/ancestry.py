@@ -1,4 +1,4 @@
-"""How the options of a question stand to one another in the tree."""
+"""How nodes of one level stand to one another in the tree."""
 
 from __future__ import annotations
 
