@@ -50,8 +50,8 @@ class ProbeConfig(Config):
     """The most training and validation rows of a leaf; all by default."""
     duplicates: Literal["report", "drop", "ignore"] = "report"
     """Test samples with a copy among the fitted ones: told, left out, or not looked for."""
-    duplicate_cosine: float = Field(default=0.99, gt=0, le=1)
-    """From which cosine similarity, at the store's first site and less the mean, two images count as copies."""
+    duplicate_cosine: float = Field(default=0.95, gt=0, le=1)
+    """From which cosine similarity, at the encoder's last site and less the mean, two images count as copies."""
     refit: bool = True
     """Fit again on train and validation together once the penalty is chosen."""
     shuffles: PositiveInt = 3

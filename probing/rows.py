@@ -11,7 +11,7 @@ from commandline import InputError
 from extract import Store
 from probing.baselines import MOST_FEATURES, SIDE
 from probing.config import ProbeConfig
-from probing.duplicates import find_duplicates
+from probing.duplicates import compared_site, find_duplicates
 from probing.grid import MEMORY_BUDGET, least_budget
 from probing.plan import Plan, capped, make_plan
 from probing.protocol import Draw, SiteFeatures
@@ -47,7 +47,7 @@ def choose_rows(config: ProbeConfig, store: Store) -> tuple[np.ndarray, dict[str
     rows, samples, report = usable_rows(store, config.allow_partial), store.samples, None
     plan = plan_of(config, store, rows)
     if config.duplicates != "ignore":
-        site = next(iter(store.sites))
+        site = compared_site(store.sites.values())
         X, unseen = _pictures(config, store, site, rows)
         found = find_duplicates(plan.split, samples.sha256[rows], X, config.duplicate_cosine)
         report = {"site": site, "dropped": config.duplicates == "drop"}

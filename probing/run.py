@@ -14,7 +14,7 @@ from commandline import InputError
 from extract import SiteInfo, Store
 from extract.progress import bar
 from hooks.sites import select_names
-from probing.baselines import baselines, name_baselines
+from probing.baselines import baselines, name_baselines, text_baselines
 from probing.certified import overview, uncertified
 from probing.changepoint import change_points
 from probing.choices import choice_records
@@ -176,9 +176,12 @@ def _baselines(config: ProbeConfig, store: Store, rows: np.ndarray) -> list[tupl
     """Sites that no model was needed for, with their features."""
     if not config.baselines:
         return []
-    ids = store.samples.id[rows].tolist()
-    names = [store.taxonomy.paths[leaf][-1] for leaf in store.samples.leaf[rows]]
-    found = baselines(store, ids) if store.samples.level is None else name_baselines(names)
+    if store.samples.level is None:
+        found = baselines(store, store.samples.id[rows].tolist())
+    elif store.attrs.get("pool"):
+        found = text_baselines(store, rows)
+    else:  # a store that does not say which tokens it pools
+        found = name_baselines([store.taxonomy.paths[leaf][-1] for leaf in store.samples.leaf[rows]])
     return [
         (SiteInfo(name, "baseline", None, "input", "output", X.shape[1], "float32", "", None), X)
         for name, X in found.items()

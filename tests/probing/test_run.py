@@ -18,6 +18,7 @@ from commandline import InputError
 from extract import Store
 from probing import protocol
 from probing.config import DEFAULT_PENALTIES, ProbeConfig
+from probing.duplicates import THRESHOLD
 from probing.grid import make_basis
 from probing.paper import CHOICES
 from probing.paper_training import PaperSettings, paper_probe
@@ -388,6 +389,8 @@ def test_copies_are_told_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixt
     handle.group["sample/sha256"][:] = sha  # pyright: ignore
     found = probe(store, sites=["encoder.1"], duplicate_cosine=1)
     assert (found.summary["duplicates"]["exact"], found.summary["duplicates"]["near"]) == (1, 1)
+    assert found.summary["duplicates"]["site"] == "encoder.2", "the encoder's last"
+    assert ProbeConfig.model_fields["duplicate_cosine"].default == THRESHOLD
     assert "copy among the fitted ones: 1 (1 of them the same file" in capsys.readouterr().out
     assert found.hca[0]["n_test"] == 32
     found = probe(store, sites=["encoder.1"], duplicate_cosine=1, duplicates="drop")
