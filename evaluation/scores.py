@@ -169,15 +169,12 @@ def _of_letters(reading: Reading, chosen: Chosen) -> list[Record]:
 
 
 def _nulls(reading: Reading) -> list[Record]:
-    """What needs no model: a blind pick; the option most often right; the option most often right when offered.
-
-    The last two know how often the bank's names are right, the last from the other half of its images.
-    """
+    """What needs no model: a blind pick, and two guesses that know how often the bank's names are right."""
     blind = 1 / reading.count
     whole = np.ones(len(reading.images))
     np.multiply.at(whole, reading.sample, blind)
     found = _null(reading, "chance", blind, whole)
-    for name, options in (("majority", _majority(reading)), ("names", _names(reading))):
+    for name, options in _guesses(reading).items():
         right = (options == reading.answer).astype(float)
         path = np.ones(len(reading.images))
         np.multiply.at(path, reading.sample, right)
@@ -194,37 +191,29 @@ def _null(reading: Reading, name: str, values: np.ndarray, whole: np.ndarray) ->
     return [*levels, _record(reading, name, "hca", None, float(whole.mean()), None, len(whole))]
 
 
-def _majority(reading: Reading) -> np.ndarray:
-    """int (question,): the option that is right most often in all questions of the level; the first of equals."""
-    truths, _ = _tallies(reading)
-    return _filled(reading, truths, -np.inf).argmax(1)
-
-
-def _names(reading: Reading, seed: int = 0) -> np.ndarray:
-    """int (question,): the option that is right most often when offered, as counted on the other half of the images."""
+def _guesses(reading: Reading, seed: int = 0) -> dict[str, np.ndarray]:
+    """int (question,) each: the option that is right most often (majority), and most often when offered (names), as
+    counted on the other half of the images."""
     half = np.random.default_rng(seed).permutation(len(reading.images))[reading.sample] % 2 == 0
-    rates = np.zeros(reading.nodes.shape)
+    found = {name: np.zeros(reading.nodes.shape) for name in ("majority", "names")}
     for tested in (half, ~half):
         truths, offers = _tallies(reading, ~tested)
+        found["majority"][tested] = truths[tested]
         rate = (truths + 1 / reading.count[:, None]) / (offers + 1)  # one more offer, of a blind pick
-        rates[tested] = rate[tested]
-    return _filled(reading, rates, -np.inf).argmax(1)
+        found["names"][tested] = rate[tested]
+    real = np.arange(reading.nodes.shape[1]) < reading.count[:, None]
+    return {name: np.where(real, values, -np.inf).argmax(1) for name, values in found.items()}
 
 
-def _tallies(reading: Reading, some: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """float64 (question, option) each: how often its node is the truth, and how often it is offered, at its level, in
-    all questions or `some` of them (bool (question,))."""
-    some = np.ones(len(reading.level), bool) if some is None else some
+def _tallies(reading: Reading, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float64 (question, option) each: how often its node is the truth, and how often it is offered, at its level in
+    `some` of the questions (bool (question,))."""
     nodes = np.where(reading.nodes < 0, 0, reading.nodes).astype(np.int64)
     key = reading.level[:, None] * (int(nodes.max(initial=0)) + 1) + nodes
     real = np.arange(nodes.shape[1]) < reading.count[:, None]
     size = int(key.max(initial=0)) + 1
     truths = np.bincount(key[np.arange(len(key)), reading.answer][some], minlength=size)
     return truths[key].astype(float), np.bincount(key[real & some[:, None]], minlength=size)[key].astype(float)
-
-
-def _filled(reading: Reading, values: np.ndarray, beyond: float) -> np.ndarray:
-    return np.where(np.arange(values.shape[1]) < reading.count[:, None], values, beyond)
 
 
 def _counts(reading: Reading) -> list[Record]:

@@ -23,8 +23,8 @@ NULLS = ("chance", "majority", "names")
 LEGEND = """\
 HCA: every level of the image right. POR: the share of its levels right; strict POR: those right from the top until the
 first error; TOR: the share of neighbouring pairs of levels both right. reply: the option read from the model's words;
-letter logits: the most probable of the letters shown. blind pick: one option at random. most common truth: the
-option right most often; names alone: most often when offered, as counted on the other half of the images."""
+letter logits: the most probable of the letters shown. blind pick: one option at random. most common truth, names alone:
+the option right most often, in all and when offered, as counted on the other half of the images: no image is seen."""
 TEXT_LEGEND = """\
 Asked by the leaf's name, without an image, at the levels above it. text HCA (study): every image counts, as published;
 text HCA (per leaf): every leaf counts once."""
