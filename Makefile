@@ -11,6 +11,8 @@ LEVELS ?=
 LIMIT ?=
 DEVICE ?=
 STORE ?=
+QUESTIONS ?=
+IMAGES ?=
 ARGS ?=
 
 PYTHON ?= python3
@@ -29,11 +31,14 @@ LAST_STORE = $(shell for store in $$(ls -t runs/*.zarr/sample/status/c.* 2>/dev/
 CHOSEN_STORE = $(or $(STORE),$(LAST_STORE),$(error no store under runs/ yet: first run make extract MODEL=... DATASET=..., or name one with STORE=...))
 
 # Said before anything is installed.
+ifneq ($(filter ask,$(MAKECMDGOALS)),)
+$(if $(and $(MODEL),$(QUESTIONS)),,$(error name a model and a bank: make ask MODEL=... QUESTIONS=cub-similar.parquet IMAGES=...))
+endif
 ifneq ($(filter extract,$(MAKECMDGOALS)),)
 $(if $(and $(MODEL),$(DATASET)),,$(error name a model and a dataset: make extract MODEL=Qwen/Qwen2.5-VL-3B-Instruct DATASET=cub200))
 endif
 
-.PHONY: help setup demo extract probe compare report test test-fast lint format architectures bench clean
+.PHONY: help setup demo extract probe compare report ask test test-fast lint format architectures bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +46,7 @@ help: ## this list
 	@echo "  MODEL     a hub id or a directory          DATASET  a preset (cub200, ...), folder, manifest or hub id"
 	@echo "  TAXONOMY  a file or folder tree            LEVELS   level columns of a manifest, coarse to fine: order,family"
 	@echo "  LIMIT     only so many images              DEVICE   cpu, cuda, cuda:1"
+	@echo "  QUESTIONS a question bank                  IMAGES   the folder its image paths start from"
 	@echo "  STORE     a store; default: in runs/       ARGS     any other flags; \`.venv/bin/python -m extract --help\` lists them"
 
 setup: $(INSTALLED) ## the environment in .venv (CPU build of torch where there is no GPU)
@@ -76,6 +82,10 @@ compare: $(INSTALLED) ## the published protocol beside the strict one on STORE, 
 
 report: $(INSTALLED) ## tables and figures of what the probes found in STORE
 	@$(PY) -m analysis report '$(CHOSEN_STORE)' $(ARGS)
+
+ask: $(INSTALLED) ## put the QUESTIONS of a bank to MODEL, about the images in IMAGES, and score the answers
+	@$(PY) -m evaluation $(call flag,MODEL,model) $(call flag,QUESTIONS,questions) $(call flag,IMAGES,images) \
+	  $(call flag,TAXONOMY,taxonomy) $(call flag,LEVELS,levels) $(call flag,LIMIT,limit) $(call flag,DEVICE,device) $(ARGS)
 
 test: $(INSTALLED) ## every test
 	@$(PY) -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
