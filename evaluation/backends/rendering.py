@@ -92,6 +92,7 @@ class Renderer:
         inputs = self._text(ask.text, system) if image is None else encode(self.processor, image, ask.text, system)
         if "input_ids" not in inputs:
             raise InputError(f"{type(self.processor).__name__} makes no input_ids of a question, so it is not asked")
+        inputs = {name: value for name, value in inputs.items() if name != "labels"}  # for training only
         ids = inputs["input_ids"][0].tolist()
         room = len(ids) + ask.max_new_tokens
         if self.limit and room > self.limit:
@@ -102,7 +103,9 @@ class Renderer:
         end = (
             0 if image is None else max((at + 1 for at, token in enumerate(ids) if token in self.image_ids), default=0)
         )
-        return Prompt(ask, inputs, end, ask.text[-_CONTEXT:] + self.tail)
+        # Without a template the processor may add an end of its own.
+        before = ask.text[-_CONTEXT:] + self.tail if self.template else self.tokenizer.decode(ids[-8:])
+        return Prompt(ask, inputs, end, before)
 
     def _text(self, text: str, system: str | None) -> dict[str, Tensor]:
         rendered = self._rendered(text, system)

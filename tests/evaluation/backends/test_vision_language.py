@@ -224,6 +224,48 @@ def test_without_a_chat_template_the_placeholder_comes_first(checkpoints, photog
     np.testing.assert_allclose(answers[ask.key].letter_logits, letters(loaded, logits, ask), rtol=0, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def prefix_lm(tmp_path_factory):
+    """A PaliGemma of toy size: no chat template, and its prompt is read in both directions."""
+    from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration, SiglipImageProcessorPil
+
+    from organisms.checkpoint import save_processor, seed_weights, train_tokenizer
+    from organisms.zoo.layouts import llm, siglip
+
+    folder = tmp_path_factory.mktemp("prefix_lm")
+    tokenizer = train_tokenizer(("<pad>", "<eos>", "<bos>", "<image>"), bos_token="<bos>")
+    image_processor = SiglipImageProcessorPil(size={"height": 28, "width": 28})
+    image_processor.image_seq_length = 16
+    # The processor adds tokens for places and segments.
+    text = llm("gemma", head_dim=16, num_key_value_heads=1, vocab_size=len(tokenizer) + 1152)
+    model = PaliGemmaForConditionalGeneration(
+        PaliGemmaConfig(vision_config=siglip(), text_config=text, image_token_index=3, projection_dim=64)
+    )
+    seed_weights(model, 0)
+    model.eval().save_pretrained(folder)
+    save_processor(folder, "PaliGemmaProcessor", tokenizer, image_processor, "")
+    (folder / "chat_template.jinja").unlink()
+    return load(folder, device="cpu")
+
+
+def test_a_prompt_read_in_both_directions_is_never_shared(prefix_lm, photographs):
+    backend = VisionLanguageBackend(prefix_lm)
+    assert backend.sharing.manner is None
+    assert "differ from full forwards" in backend.sharing.reason
+    asks = [*questions(photographs[0]), *questions(photographs[0], 3)]
+    answers = by_key(backend.answer([asks]))
+    assert backend.throughput.alone == len(asks)
+    for ask in asks:
+        image = Image.open(photographs[0])
+        inputs = prefix_lm.processor(text=f"<image>{ask.text}", images=image, return_tensors="pt")
+        inputs.pop("labels", None)
+        with torch.inference_mode():
+            logits = prefix_lm.model(**inputs).logits[0, -1]
+        wanted = letters(prefix_lm, logits, ask)
+        np.testing.assert_allclose(answers[ask.key].letter_logits, wanted, rtol=0, atol=1e-5)
+        assert answers[ask.key].text.startswith(prefix_lm.tokenizer.decode(logits.argmax()))
+
+
 def test_a_letter_that_is_no_token_is_an_error_with_the_text_kept(loaded, photographs):
     asks = [replace(ask, letters=("A", "Qx")) for ask in questions(photographs[0])]
     for answer in VisionLanguageBackend(loaded).answer([asks]):
