@@ -64,7 +64,7 @@ def subjects(taxonomy: Taxonomy, questions: int) -> Subjects:
 
 
 def score(paths: int) -> float:
-    """Seconds for the scores of so many paths of seven levels."""
+    """Seconds for the scores of so many paths of seven levels, the best of three."""
     import numpy as np
 
     from taxonomy.metrics import path_scores
@@ -72,9 +72,12 @@ def score(paths: int) -> float:
     rng = np.random.default_rng(0)
     truth = rng.integers(5, size=(paths, 7))
     predicted = np.where(rng.random((paths, 7)) < 0.7, truth, 5)
-    start = time.perf_counter()
-    path_scores(predicted, truth)
-    return time.perf_counter() - start
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        path_scores(predicted, truth)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def run(config: QuestionsBenchConfig) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 
-def independent_hca(hits: np.ndarray) -> float:
-    """The mean over samples of the product of their levels' accuracies."""
-    there = np.isfinite(hits)
-    accuracy = np.nansum(hits, axis=0) / np.maximum(there.sum(axis=0), 1)
+def independent_hca(accuracy: np.ndarray, there: np.ndarray) -> float:
+    """The mean over samples of the product of their levels' accuracies.
+
+    accuracy: float64 (level,); there: bool (sample, level), the path has the level.
+    """
     kinds, times = _kinds(there)
     return float(np.average([accuracy[kind].prod() for kind in kinds], weights=times))
 
@@ -21,15 +22,13 @@ def gap_columns(hits: np.ndarray) -> np.ndarray:
     all that `gaps` needs."""
     there = np.isfinite(hits)
     whole = ~(hits == 0).any(axis=1)
-    bits = 1 << np.arange(hits.shape[1])
-    kind = np.unique(there @ bits, return_inverse=True)[1]
+    kind = np.unique(_codes(there), return_inverse=True)[1]
     return np.column_stack([whole, np.nan_to_num(hits), there, np.eye(int(kind.max()) + 1)[kind]])
 
 
 def distinct(hits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct rows of `gap_columns`, and int (row,) how many samples have each."""
-    bits = 1 << np.arange(2 * hits.shape[1])
-    codes = np.column_stack([hits == 1, np.isfinite(hits)]) @ bits
+    codes = _codes(np.column_stack([hits == 1, np.isfinite(hits)]))
     _, first, times = np.unique(codes, return_index=True, return_counts=True)
     return gap_columns(hits[first]), times
 
@@ -47,5 +46,12 @@ def gaps(sums: np.ndarray, hits: np.ndarray) -> np.ndarray:
 def _kinds(there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """bool (kind, level), the kinds of path in the order of `gap_columns`; int (kind,), samples of each."""
     bits = 1 << np.arange(there.shape[1])
-    codes, times = np.unique(there @ bits, return_counts=True)
+    codes, times = np.unique(_codes(there), return_counts=True)
     return codes[:, None] & bits > 0, times
+
+
+def _codes(flags: np.ndarray) -> np.ndarray:
+    """int64 (row,): the bits of bool (row, column)."""
+    return sum(
+        (column.astype(np.int64) << place for place, column in enumerate(flags.T)), np.zeros(len(flags), np.int64)
+    )

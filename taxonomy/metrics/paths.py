@@ -40,7 +40,7 @@ def path_scores(
     codes, true = _codes(predicted, "predicted"), _codes(truth, "true")
     if codes.shape != true.shape:
         raise InputError(f"the predicted codes have the shape {codes.shape}, the true ones {true.shape}")
-    present = true >= 0
+    present = np.asfortranarray(true >= 0)  # level by level: all that follows goes down the columns
     if not len(true) or not present.any(axis=1).all():
         row = int(np.argmin(present.any(axis=1))) if len(true) else 0
         raise InputError(f"sample {row} has no true level" if len(true) else "there are no samples to score")
@@ -70,7 +70,7 @@ def path_scores(
         tor=means["tor"],
         consistency=means["consistency"],
         first_error=_first_error(right, present),
-        independence_gap=means["hca"] - independent_hca(np.stack([scores[name] for name in levels], axis=1)),
+        independence_gap=means["hca"] - independent_hca(level_accuracy, present),
         **micro,
         lca_height=means.get("lca_height", NAN),
         severity=means.get("severity", NAN),
@@ -105,13 +105,16 @@ def leaf_given(predicted: ArrayLike, truth: ArrayLike) -> np.ndarray:
 
 
 def _first_error(right: np.ndarray, present: np.ndarray) -> np.ndarray:
-    wrong = present & ~right
-    first = np.where(wrong.any(axis=1), wrong.argmax(axis=1), right.shape[1])
-    return np.bincount(first, minlength=right.shape[1] + 1) / len(right)
+    counts, before = [], np.ones(len(right), dtype=bool)
+    for hit, here in zip(right.T, present.T, strict=True):
+        error = before & here & ~hit
+        counts.append(np.count_nonzero(error))
+        before &= ~error
+    return np.array([*counts, np.count_nonzero(before)]) / len(right)
 
 
 def _ratios(right: np.ndarray, present: np.ndarray, named: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    hits, said, true = (part.sum(axis=1, dtype=np.float64) for part in (right, named, present))
+    hits, said, true = (part.sum(axis=1, dtype=np.int16).astype(np.float64) for part in (right, named, present))
     return {"h_precision": (hits, said), "h_recall": (hits, true), "h_f1": (2 * hits, said + true)}
 
 

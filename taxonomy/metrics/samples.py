@@ -16,8 +16,7 @@ def sample_scores(right: np.ndarray, present: np.ndarray) -> dict[str, np.ndarra
     n = len(right)
     unbroken, last = np.ones(n, dtype=bool), np.zeros(n, dtype=bool)
     length, hits, prefix, run, longest, pairs = (np.zeros(n, dtype=np.int8) for _ in range(6))
-    columns = np.ascontiguousarray((right & present).T), np.ascontiguousarray(present.T)
-    for hit, here in zip(*columns, strict=True):  # absent levels leave everything as it was
+    for hit, here in zip((right & present).T, present.T, strict=True):  # absent levels leave everything as it was
         length += here
         hits += hit
         unbroken &= hit | ~here
