@@ -52,6 +52,7 @@ def _kinds(there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _codes(flags: np.ndarray) -> np.ndarray:
     """int64 (row,): the bits of bool (row, column)."""
-    return sum(
-        (column.astype(np.int64) << place for place, column in enumerate(flags.T)), np.zeros(len(flags), np.int64)
-    )
+    codes = np.zeros(len(flags), np.int64)
+    for place, column in enumerate(flags.T):
+        codes |= column.astype(np.int64) << place
+    return codes

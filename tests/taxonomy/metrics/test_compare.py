@@ -47,6 +47,7 @@ def test_pairing_narrows_the_interval() -> None:
     assert found.worse == 0 and found.better == round(found.difference * 5000)
 
 
+@pytest.mark.slow
 def test_intervals_of_the_difference_cover() -> None:
     """The second run gains 0.125 of what the first fails at, 0.4 of all on average: 0.05."""
     covered = 0
