@@ -92,6 +92,17 @@ def test_recall_by_letter(turned: Reading, fair: Reading) -> None:
     assert bias.recall_over_rotations(fair) == pytest.approx([(fair.said == fair.answer[:, None])[four].mean()] * 4)
 
 
+def test_recall_over_rotations_by_hand(turned: Reading) -> None:
+    found = bias.recall_over_rotations(turned)
+    hits: list[list[bool]] = [[], [], [], []]
+    for question in np.flatnonzero(turned.count == 4):
+        for rotation in range(4):
+            letter = (turned.answer[question] - rotation) % 4
+            hits[letter].append(bool(turned.said[question, rotation] == turned.answer[question]))
+    assert found == pytest.approx([np.mean(some) for some in hits])
+    assert found[0] > found[2] + 0.2
+
+
 def test_rotations_all_right_and_expected(turned: Reading) -> None:
     """Against loops over images and rotations."""
     found = {

@@ -152,6 +152,14 @@ def test_names_alone_find_out_a_leaking_bank(folder: Path) -> None:
     assert scores["chance", "accuracy", "species"]["value"] == 0.25
 
 
+def test_names_alone_do_not_know_their_own_question(tmp_path: Path) -> None:
+    """Of species with one image each the other half says nothing; on its own every truth would stand out."""
+    write_bank(tmp_path, per_leaf=1, counts=(2, 4, 60))
+    scores = scores_of(asked(tmp_path))
+    assert scores["names", "accuracy", "species"]["value"] < 0.4
+    assert scores["majority", "accuracy", "species"]["value"] < 0.4
+
+
 def test_images_in_progress_are_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = asked(folder, flush=10)
     found.parts()[-2].unlink()
