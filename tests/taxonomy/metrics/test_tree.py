@@ -33,9 +33,10 @@ def cases(draw: st.DrawFn) -> Case:
             nodes[0] = truth[row, level]
         options[row, level, : len(nodes)] = nodes
         predicted[row, level] = rng.choice([truth[row, level], *nodes, -1])
-    if rng.random() < 0.5:  # as where the root is not scored
+    if rng.random() < 0.7:  # a level of one node, wherever it is, is not scored, and what is said there not looked at
+        level = rng.integers(levels)
         several = (truth >= 0).sum(axis=1) > 1
-        truth[several, 0] = -1
+        truth[several, level], predicted[several, level] = -1, 7
     return tree, predicted, truth, options
 
 
