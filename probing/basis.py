@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from probing.features import DenseFeatures, Features
+from probing.precision import full_precision
 from probing.streaming import RowChunks, StreamedFeatures, checked
 
 CHUNK_ROWS = 256
@@ -35,6 +36,7 @@ class SpectralBasis:
     scale_F: Tensor
     intercept: bool
 
+    @full_precision()
     def outward(self, w_CD: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (C, F) and intercepts (C,) for the user's own features."""
         if not self.intercept:
@@ -42,6 +44,7 @@ class SpectralBasis:
         coef_CF = (w_CD[:, :-1] @ self.turn_FD.T) / self.scale_F
         return coef_CF, w_CD[:, -1] - coef_CF @ self.shift_F
 
+    @full_precision()
     def inward(self, coef_CF: Tensor, intercept_C: Tensor) -> Tensor:
         """The inverse of `outward`, up to what lies outside the span of the samples: (C, D)."""
         turned = (coef_CF * self.scale_F) @ self.turn_FD
@@ -50,6 +53,7 @@ class SpectralBasis:
         return torch.cat([turned, (intercept_C + coef_CF @ self.shift_F)[:, None]], 1)
 
 
+@full_precision()
 def spectral_basis(x_NF: Tensor, *, standardize: bool, intercept: bool) -> SpectralBasis:
     """Standardise (`standardize`) and turn features (sample, feature), floating; `x_NF` is left as it is.
 
@@ -74,6 +78,7 @@ def spectral_basis(x_NF: Tensor, *, standardize: bool, intercept: bool) -> Spect
     return SpectralBasis(DenseFeatures(x_ND.contiguous()), spectrum_D, turn_FD, shift_F, scale_F, intercept)
 
 
+@full_precision()
 def streamed_basis(
     source: RowChunks, *, standardize: bool, intercept: bool, dtype: torch.dtype, device: torch.device
 ) -> SpectralBasis:

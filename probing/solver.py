@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from probing.objective import SoftmaxObjective
+from probing.precision import full_precision
 from probing.preconditioner import Preconditioner, precondition
 
 MEMORY = 8
@@ -102,6 +103,7 @@ class _State:
             self.preconditioner = self.preconditioner.keep(rows)
 
 
+@full_precision()
 def minimise(
     objective: SoftmaxObjective,
     start_CD: Tensor,

@@ -44,3 +44,19 @@ def test_the_recorded_gradient_norm_holds_in_float64(precision: str) -> None:
         assert norm <= 1.05 * fit.grad_norm + 1e-6, f"at precision {precision} the gradient's norm is {norm:.2e}"
         assert fit.converged
         assert abs(fit.objective - value) <= 1e-5
+
+
+@pytest.mark.parametrize("precision", ["medium"], indirect=True)
+def test_every_product_of_a_fit_is_in_full_precision(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+    product = torch.Tensor.__matmul__
+
+    def noted(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        seen.add(torch.get_float32_matmul_precision())
+        return product(one, other)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", noted)
+    rng = np.random.default_rng(0)
+    fit_grid(rng.normal(size=(60, 5)).astype(np.float32), {"y": np.arange(60) % 3}, [0.1], device="cpu")
+    assert seen == {"highest"}
+    assert torch.get_float32_matmul_precision() == precision
