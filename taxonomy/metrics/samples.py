@@ -87,6 +87,6 @@ def _forced(predicted: np.ndarray, truth: np.ndarray, taxonomy: Taxonomy, option
     forced = np.zeros(len(truth), dtype=bool)
     for level in range(1, truth.shape[1]):
         said, above = predicted[:, level], options[:, level - 1]
-        asked = (truth[:, level] >= 0) & (said >= 0) & (above >= 0).any(axis=1)
+        asked = (truth[:, level - 1 : level + 1] >= 0).all(axis=1) & (said >= 0) & (above >= 0).any(axis=1)
         forced |= asked & (above != taxonomy.parent_codes(level)[said][:, None]).all(axis=1)
     return forced

@@ -58,7 +58,11 @@ def by_definition(case: Case) -> dict[str, list[float]]:
         scores["tree_inconsistency"].append(not lie)
         forced = False
         for level, node in said.items():
-            above = {tree.nodes(level - 1)[code] for code in options[row, level - 1] if code >= 0} if level else set()
+            above = (
+                {tree.nodes(level - 1)[code] for code in options[row, level - 1] if code >= 0}
+                if level - 1 in said
+                else set()
+            )
             forced |= bool(node is not None and above and node[:-1] not in above)
         scores["forced"].append(forced)
     return scores
