@@ -18,9 +18,9 @@ from PIL import Image
 
 from commandline import InputError
 from extract import Store
-from extract.decoding import UnreadableImage, decode
 from extract.progress import bar
 from extract.settings import DATASET_OPTIONS
+from taxonomy.pictures import UnreadableImage, decode
 
 SIDE = 16
 """Pixels of the thumbnail's side: 16 x 16 x RGB."""

@@ -39,7 +39,7 @@ from probing.results import (
     write_table,
     writing,
 )
-from probing.rows import choose_rows, plan_of, read_site
+from probing.rows import budget_of, choose_rows, plan_of, read_site
 from probing.run import settings_of
 from probing.scores import Record, Scorer
 
@@ -58,9 +58,10 @@ def run(config: CompareConfig) -> None:
     earlier = _strict_run(config, store)
     probing = _strict_config(config, earlier)
     refused = uncertified(store, chosen, config.allow_uncertified)
-    rows, _ = choose_rows(probing, store)
+    budget = budget_of(probing)
+    rows, _ = choose_rows(probing, store, budget)
     plan = plan_of(probing, store, rows)
-    settings = replace(settings_of(probing), controls=0)
+    settings = replace(settings_of(probing, budget), controls=0)
     paper = PaperSettings(epochs=config.epochs, seed=config.seed, device=str(resolve_device(config.device)))
     scorer = Scorer(plan, draws=probing.bootstrap, seed=probing.seed, refit=probing.refit)
     found: list[Record] = []

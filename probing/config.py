@@ -83,8 +83,9 @@ class ProbeConfig(Config):
     max_iter: PositiveInt = 1000
     """The most iterations of a fit; one that ends there is marked."""
     memory_budget: PositiveInt | None = None
-    """Megabytes (2^20 bytes) for the features of a site and their probes; 2048 by default. Features of more than an
-    eighth of it are read from the store in chunks, again and again: the same probes, later."""
+    """Megabytes (2^20 bytes) for the features of a site and their probes; by default about a half of the memory that is
+    free, on a GPU of its own too. Features of more than an eighth of it are read from the store in chunks, again and
+    again: the same probes, later."""
     device: str = "auto"
     """auto (the first GPU, else the CPU), cpu, cuda, cuda:1."""
     allow_uncertified: bool = False

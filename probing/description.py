@@ -54,7 +54,9 @@ def description(X: np.ndarray, plan: Plan, settings: Settings, draws: int) -> li
         targets = [make_target(level, labels[level][seen], start) for level in fitted]
         features = as_features(X[rows[seen]], None, resolve_device(settings.device))
         basis = spectral_basis(features, standardize=True, intercept=True)
-        for penalty, index, fit in solve_path(basis, targets, settings.penalties, settings.tol, settings.max_iter):
+        options = {"memory_budget": settings.solve_budget}
+        found = solve_path(basis, targets, settings.penalties, settings.tol, settings.max_iter, **options)
+        for penalty, index, fit in found:
             level, known = fitted[index], targets[index].classes
             samples = int((labels[level][seen] >= 0).sum())
             scores = log_softmax(fit.logits(X[rows[coming]]))

@@ -17,14 +17,11 @@ from torch import Tensor
 from commandline import InputError
 from probing.basis import SpectralBasis, spectral_basis, streamed_basis
 from probing.inputs import Target, as_features, check_dtype, check_penalties, make_target, resolve_device
+from probing.memory import free_budget
 from probing.objective import SoftmaxObjective
 from probing.solver import Solution, minimise
 from probing.streaming import RowChunks, StreamedFeatures, checked, fits
 
-MEMORY_BUDGET = 2 << 30
-"""Bytes that a solve may take beside features that are given in memory, or in all where they are read in chunks.
-
-More label sets than fit are solved in turns; chunked features that do not fit are read again for every product."""
 SAMPLE_NUMBERS, WEIGHT_NUMBERS = 12, 47
 """Numbers the solver holds per weight row and sample (logits, residuals, a line's), and per weight (its memory)."""
 
@@ -126,7 +123,9 @@ def fit_grid(
     on features standardised over all rows (unless `standardize` is False), solved until the gradient's Euclidean norm
     is at most `tol`. It equals scikit-learn's LogisticRegression(C=1 / (n * penalty)) on those features, n the rows
     with that level. device: auto (the first GPU, else the CPU), cpu, cuda, cuda:1. dtype: float32 or float64, by
-    default that of X (float32 for narrower ones). memory_budget: bytes, see MEMORY_BUDGET.
+    default that of X (float32 for narrower ones). memory_budget: bytes that the solve may take beside features that are
+    given in memory, or in all where they are read in chunks; by default a half of what is free (`probing.memory`). More
+    label sets than fit are solved in turns; chunked features that do not fit are read again for every product.
 
     Raises InputError for NaN or infinite features, shapes that do not fit, a level of one class, no penalty above 0,
     or a budget in which the largest level cannot be solved.
@@ -159,7 +158,7 @@ def make_basis(
     place = resolve_device(device)
     if isinstance(X, RowChunks):
         wanted = check_dtype(dtype) or str(X.dtype)
-        if not fits(X.shape, np.dtype(wanted).itemsize, memory_budget or MEMORY_BUDGET):
+        if not fits(X.shape, np.dtype(wanted).itemsize, memory_budget or free_budget(place)):
             return streamed_basis(
                 X, standardize=standardize, intercept=intercept, dtype=getattr(torch, wanted), device=place
             )
@@ -177,7 +176,7 @@ def solve_path(
     memory_budget: int | None = None,
 ) -> Iterator[tuple[float, int, Fit]]:
     """Yield (penalty, position in `targets`, fit) down the penalties, batch after batch."""
-    for batch in _batches(basis, targets, memory_budget or MEMORY_BUDGET):
+    for batch in _batches(basis, targets, memory_budget or free_budget(basis.spectrum_D.device)):
         labels_PN, classes = _stack(basis, [targets[index] for index in batch])
         w_CD = _zeros(basis, sum(classes))
         before = earlier = None
@@ -202,7 +201,7 @@ def solve_at(
 ) -> list[Fit]:
     """Each target at its own penalty, in batches, from the fit in `starts` (of the same classes) or from zero."""
     fits: list[Fit | None] = [None] * len(targets)
-    for batch in _batches(basis, targets, memory_budget or MEMORY_BUDGET):
+    for batch in _batches(basis, targets, memory_budget or free_budget(basis.spectrum_D.device)):
         labels_PN, classes = _stack(basis, [targets[index] for index in batch])
         begin = [None if starts is None else starts[index] for index in batch]
         w_CD = torch.cat([_inward(basis, fit, count) for fit, count in zip(begin, classes, strict=True)])

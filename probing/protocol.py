@@ -52,7 +52,12 @@ class Settings:
     seed: int = 0
     device: str = "auto"
     memory_budget: int | None = None
-    """Bytes, see `probing.grid.MEMORY_BUDGET`."""
+    """Bytes for features and probes; by default a half of what is free (`probing.memory`)."""
+
+    @property
+    def solve_budget(self) -> int | None:
+        """Bytes for the solve, where the features are held in memory and take the other half."""
+        return None if self.memory_budget is None else self.memory_budget // 2
 
 
 @dataclass(frozen=True)
@@ -373,9 +378,7 @@ def _logits(X: SiteFeatures, fit: Fit) -> np.ndarray:
 
 
 def _basis(X: SiteFeatures, settings: Settings) -> tuple[SpectralBasis, dict[str, int | None]]:
-    """What to solve on, and in how much memory: under a given budget, features that are held take a half of it."""
-    budget = settings.memory_budget
-    basis = make_basis(X, settings.device, memory_budget=budget)
-    if budget is not None and isinstance(basis.features, DenseFeatures):
-        budget //= 2
-    return basis, {"memory_budget": budget}
+    """What to solve on, and in how much memory."""
+    basis = make_basis(X, settings.device, memory_budget=settings.memory_budget)
+    held = isinstance(basis.features, DenseFeatures)
+    return basis, {"memory_budget": settings.solve_budget if held else settings.memory_budget}

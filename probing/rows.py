@@ -12,15 +12,16 @@ from extract import Store
 from probing.baselines import MOST_FEATURES, SIDE
 from probing.config import ProbeConfig
 from probing.duplicates import compared_site, find_duplicates
-from probing.grid import MEMORY_BUDGET, least_budget
+from probing.grid import least_budget, resolve_device
+from probing.memory import free_budget
 from probing.plan import Plan, capped, make_plan
 from probing.protocol import Draw, SiteFeatures
 from probing.streaming import COPIES, SiteChunks, fits
 from taxonomy.splits import TEST
 
 
-def draw_rows(config: ProbeConfig, store: Store) -> tuple[np.ndarray, list[Draw], dict[str, Any] | None]:
-    """All rows that any of the seeds probes, the seeds' draws of them, and the duplicates of the first.
+def draw_rows(config: ProbeConfig, store: Store, budget: int) -> tuple[np.ndarray, list[Draw], dict[str, Any] | None]:
+    """All rows that any of the seeds probes, the seeds' draws of them, and the duplicates of the first. budget: bytes.
 
     Seeds that draw the same rows and the same split are one draw; the first seed's comes first.
     """
@@ -29,7 +30,7 @@ def draw_rows(config: ProbeConfig, store: Store) -> tuple[np.ndarray, list[Draw]
     for seed in range(config.seed, config.seed + config.seeds):
         told = "drop" if config.duplicates == "drop" else "ignore" if found else config.duplicates
         own = config.model_copy(update={"seed": seed, "duplicates": told})
-        rows, copies = choose_rows(own, store)
+        rows, copies = choose_rows(own, store, budget)
         plan = plan_of(own, store, rows)
         report = report if found else copies
         for others, drawn, seeds in found:
@@ -42,13 +43,15 @@ def draw_rows(config: ProbeConfig, store: Store) -> tuple[np.ndarray, list[Draw]
     return every, [Draw(plan, np.searchsorted(every, rows), tuple(seeds)) for rows, plan, seeds in found], report
 
 
-def choose_rows(config: ProbeConfig, store: Store) -> tuple[np.ndarray, dict[str, Any] | None]:
-    """The rows that are probed, the usable ones less what `duplicates` and `per_leaf` take away; and the duplicates."""
+def choose_rows(config: ProbeConfig, store: Store, budget: int) -> tuple[np.ndarray, dict[str, Any] | None]:
+    """The rows that are probed, the usable ones less what `duplicates` and `per_leaf` take away; and the duplicates.
+
+    budget: bytes for the features of a site, which pictures are compared by."""
     rows, samples, report = usable_rows(store, config.allow_partial), store.samples, None
     plan = plan_of(config, store, rows)
     if config.duplicates != "ignore":
         site = compared_site(store.sites.values())
-        X, unseen = _pictures(config, store, site, rows)
+        X, unseen = _pictures(config, store, site, rows, budget)
         found = find_duplicates(plan.split, samples.sha256[rows], X, config.duplicate_cosine)
         report = {"site": site, "dropped": config.duplicates == "drop"}
         report |= {} if unseen is None else {"pictures": unseen}
@@ -62,18 +65,20 @@ def choose_rows(config: ProbeConfig, store: Store) -> tuple[np.ndarray, dict[str
     return rows, report
 
 
-def _pictures(config: ProbeConfig, store: Store, site: str, rows: np.ndarray) -> tuple[np.ndarray | None, str | None]:
+def _pictures(
+    config: ProbeConfig, store: Store, site: str, rows: np.ndarray, budget: int
+) -> tuple[np.ndarray | None, str | None]:
     """The features that pictures are compared by, or why they are not. None of prompts: they are all nearly equal."""
     if store.samples.level is not None:
         return None, None
     shape = len(rows), store.site(site).width
-    if fits(shape, 4, budget_of(config)):
+    if fits(shape, 4, budget):
         return read_site(store, site, rows), None
     need = -(-COPIES * shape[0] * shape[1] * 4 >> 20)
     if config.duplicates == "drop":
         raise InputError(
             f"--duplicates drop compares pictures at {site}, whose features do not fit the memory budget "
-            f"({budget_of(config) >> 20:,} MiB); give --memory_budget={need}, or another --duplicates"
+            f"({budget >> 20:,} MiB); give --memory_budget={need}, or another --duplicates"
         )
     return None, f"only files were compared: the features at {site} do not fit the memory budget"
 
@@ -110,16 +115,19 @@ def usable_rows(store: Store, allow_partial: bool) -> np.ndarray:
 
 
 def budget_of(config: ProbeConfig) -> int:
-    """Bytes for the features of a site and their probes."""
-    return MEMORY_BUDGET if config.memory_budget is None else config.memory_budget << 20
+    """Bytes for the features of a site and their probes: as given, else a half of what is free now."""
+    if config.memory_budget is None:
+        return free_budget(resolve_device(config.device))
+    return config.memory_budget << 20
 
 
-def check_budget(config: ProbeConfig, store: Store, sites: Sequence[str], samples: int, plan: Plan) -> None:
+def check_budget(
+    config: ProbeConfig, store: Store, sites: Sequence[str], samples: int, plan: Plan, budget: int
+) -> None:
     """Raise InputError for what the budget does not allow; nothing of it is found out later.
 
     That is a site that streams beside an option that needs features in memory, and classes too many to be solved.
     """
-    budget = budget_of(config)
     dense = next((name for name in ("description", "random_init", "pixel_shuffled") if getattr(config, name)), None)
     held = [(dense, name, store.site(name).width) for name in sites]
     held += [

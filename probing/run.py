@@ -47,12 +47,12 @@ def run(config: ProbeConfig) -> None:
     pairs = parse_pairs(config.conditional or (), list(store.sites))
     out = Path(config.out) if config.out else default_out(config.store, config.split, config.protocol)
     check_out(out)
-    settings, published = settings_of(config), _published(config)
-    budget = None if published else budget_of(config)
-    rows, draws, copies = draw_rows(config, store)
+    budget = budget_of(config)
+    settings, published = settings_of(config, budget), _published(config)
+    rows, draws, copies = draw_rows(config, store, budget)
     first, plan = rows[draws[0].rows], draws[0].plan
     if not published:
-        check_budget(config, store, chosen, len(rows), plan)
+        check_budget(config, store, chosen, len(rows), plan, budget)
     ids = store.samples.id[first].tolist()
     rivals = [
         Rival.open(name, path, ids)
@@ -76,10 +76,12 @@ def run(config: ProbeConfig) -> None:
     nulls: list[Nulls] = []
     hits: list[np.ndarray] = []
     lengths: list[Record] = []
+    streamed: list[str] = []
     with writing(out) as folder:
         predictions = PredictionWriter(folder)
         for site, given in bar(len(sources), "site", "probing", iterable=sources):
-            X = given if given is not None else features_of(store, site.name, rows, budget)
+            X = given if given is not None else features_of(store, site.name, rows, None if published else budget)
+            streamed += [] if isinstance(X, np.ndarray) else [site.name]
             found, *again = _probed(X, plan, draws, settings, published)
             hits.append(scorer.hits(found))
             nulls.append(scorer.nulls(found))
@@ -106,6 +108,7 @@ def run(config: ProbeConfig) -> None:
         write_table(folder, "description", lengths)
         write_table(folder, "conditional", _conditional(store, first, pairs, plan, settings, scorer))
         summary = summarise(config, store, plan, settings, time.monotonic() - started)
+        summary |= {} if published else {"memory_budget": budget >> 20, "streamed": streamed}
         summary |= {"draws": [list(draw.seeds) for draw in draws]}
         summary |= {"certificate": overview(store), "uncertified": refused, "duplicates": copies}
         write_summary(folder, summary)
@@ -150,8 +153,8 @@ def _apart(name: str, values: Sequence[float]) -> Record:
     }
 
 
-def settings_of(config: ProbeConfig) -> Settings:
-    """How its probes are fitted. Raises InputError for a device that is not there."""
+def settings_of(config: ProbeConfig, budget: int) -> Settings:
+    """How its probes are fitted, in so many bytes. Raises InputError for a device that is not there."""
     return Settings(
         penalties=tuple(config.penalties),
         select=config.select,
@@ -162,7 +165,7 @@ def settings_of(config: ProbeConfig) -> Settings:
         max_iter=config.max_iter,
         seed=config.seed,
         device=str(resolve_device(config.device)),
-        memory_budget=None if config.memory_budget is None else budget_of(config),
+        memory_budget=budget,
     )
 
 

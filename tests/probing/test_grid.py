@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from commandline import InputError
-from probing import fit_grid, grid
+from probing import fit_grid
 
 PENALTIES = (1e-1, 1e-3, 1e-5)
 
@@ -34,9 +34,10 @@ def oracle(
     return coef, np.asarray(model.intercept_ - (coef @ scaler.mean_ if intercept else 0))
 
 
-def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
+def assert_close(found: np.ndarray, expected: np.ndarray, least: float = 0) -> None:
+    """least: what the numbers are differences of, where that may be more than they are."""
     assert found.shape == expected.shape
-    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+    assert np.abs(found - expected).max() <= 1e-4 * max(np.abs(expected).max(), least)
 
 
 @pytest.mark.parametrize(("n", "d"), [(150, 12), (40, 90)])
@@ -109,11 +110,10 @@ def test_float32_is_no_worse_than_scikit_learn_at_the_same_tolerance() -> None:
         assert fitted.objective(level, 1e-3) <= loss * (1 + 1e-6)
 
 
-def test_levels_solved_in_turns_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_levels_solved_in_turns_are_the_same() -> None:
     X, labels = data()
     together = fit_grid(X, labels, PENALTIES, tol=1e-9)
-    monkeypatch.setattr(grid, "MEMORY_BUDGET", 1)
-    alone = fit_grid(X, labels, PENALTIES, tol=1e-9)
+    alone = fit_grid(X, labels, PENALTIES, tol=1e-9, memory_budget=1)
     for level in labels:
         assert_close(alone.coef(level, 1e-3), together.coef(level, 1e-3))
 
@@ -154,7 +154,9 @@ def test_any_shape_reaches_scikit_learns_solution(
     assert fit.grad_norm <= 1e-9
     assert not fit.coef[:, d:].any()
     assert_close(fit.coef, coef)
-    assert_close(fit.intercept - fit.intercept.mean() * (classes > 2), intercept - intercept.mean() * (classes > 2))
+    moved = (np.abs(coef) @ np.abs(X.mean(0))).max()  # the intercept is what is left of this, sometimes next to nothing
+    centred = intercept - intercept.mean() * (classes > 2)
+    assert_close(fit.intercept - fit.intercept.mean() * (classes > 2), centred, moved)
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e3])

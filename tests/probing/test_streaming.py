@@ -11,7 +11,7 @@ import pytest
 
 from commandline import InputError
 from extract import Store
-from probing import fit_grid, grid
+from probing import fit_grid, grid, memory
 from probing.basis import spectral_basis, streamed_basis
 from probing.config import ProbeConfig
 from probing.grid import as_features, resolve_device
@@ -224,6 +224,8 @@ def test_a_run_that_streams_has_the_same_tables(tmp_path: Path, capsys, streams:
     streamed, made = probe(store, tmp_path / "2", memory_budget=2), len(streams)
     held = probe(store, tmp_path / "100", memory_budget=200)
     assert (made, len(streams)) == (2, 2), "one basis for the penalties, one for the refit, and none in memory"
+    assert (streamed.summary["memory_budget"], streamed.summary["streamed"]) == (2, ["llm.0"])
+    assert (held.summary["memory_budget"], held.summary["streamed"]) == (200, [])
     assert "only files were compared: the features at llm.0 do not fit the memory budget" in capsys.readouterr().out
     for mine, expected in zip([*streamed.probes, *streamed.hca], [*held.probes, *held.hca], strict=True):
         for key, value in expected.items():
@@ -252,6 +254,18 @@ def test_what_a_budget_does_not_allow_is_told_before_any_work(tmp_path: Path, ch
     with pytest.raises(InputError, match=message):
         probe(store, tmp_path / "out", memory_budget=2, **changes)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_streams_by_default_is_decided_by_the_free_memory(
+    tmp_path: Path, streams: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = planted_wide(tmp_path)
+    plenty = probe(store, tmp_path / "plenty").summary
+    assert plenty["memory_budget"] > 5
+    assert (plenty["streamed"], plenty["config"]["memory_budget"], streams) == ([], None, [])
+    monkeypatch.setattr(memory, "machine_memory", lambda: 4 << 20)
+    little = probe(store, tmp_path / "little").summary
+    assert (little["memory_budget"], little["streamed"], len(streams)) == (2, ["llm.0"], 2)
 
 
 def test_nan_in_a_streamed_site_is_told_by_its_sample(tmp_path: Path) -> None:
