@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
 from commandline import InputError
-from evaluation.asks import Answer, Ask
+from evaluation.asks import Ask
 from taxonomy.questions import Bank, Prompt, Question, render, system_turn
 from taxonomy.questions.question import LETTERS
 
@@ -38,15 +38,6 @@ class Asked:
     ask: Ask
     asks: int
     """How many asks there are about the same image in the run, this one among them."""
-
-
-class NameBackend(Protocol):
-    """A backend that compares the options' names themselves and reads no prompt; else as `asks.Backend`."""
-
-    @property
-    def identity(self) -> dict[str, str | int | float | bool | None]: ...
-
-    def answer_asked(self, groups: Sequence[Sequence[Asked]]) -> Iterator[Answer]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +117,7 @@ class Plan:
             letters=letters,
             system=self._systems[prompt.name],
             max_new_tokens=prompt.max_new_tokens,
+            options=tuple(question.options[index] for index in order),
         )
         return Asked(position, question, prompt.name, rotation, order, ask, int(self.counts[place]))
 

@@ -26,6 +26,8 @@ class Ask:
     """A system message."""
     max_new_tokens: int = 1
     """Room for the greedy answer; 1 for a letter, more for a chain of thought."""
+    options: tuple[str, ...] = ()
+    """The names shown, in the letters' order: for a backend that compares names with images and reads no text."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Answer:
     status: Literal["ok", "error"] = "ok"
     error: str | None = None
     """Why there is no answer, in one sentence; such a question stays wrong and is counted apart."""
+
+
+def failed(ask: Ask, why: str) -> Answer:
+    """No answer, and why."""
+    return Answer(ask.key, "", None, status="error", error=why)
 
 
 class Backend(Protocol):

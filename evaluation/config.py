@@ -66,7 +66,9 @@ class AskConfig(Config):
     dtype: str = "auto"
     """auto (the checkpoint's on a GPU, float32 on a CPU), float32, bfloat16, float16."""
     batch_size: PositiveInt = 32
-    """Sequences of a forward pass."""
+    """Questions of a forward pass, or images of a dual encoder's; less where memory runs out."""
+    images_per_batch: PositiveInt = 4
+    """Images that a vision-language model reads at once, where it was found to answer the same; less likewise."""
     revision: str | None = None
     """A commit of the hub."""
     random_init: bool = False

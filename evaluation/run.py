@@ -16,10 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from commandline import InputError
-from evaluation.asking import Asked, NameBackend, Plan, plan
-from evaluation.asks import Answer, Backend
+from evaluation.asking import Asked, Plan, plan
+from evaluation.asks import Backend
 from evaluation.config import AskConfig, ZeroShotConfig
 from evaluation.results import AnswerWriter, AskRun, begin, identify, only_writer, write_whole
+from hooks.fingerprints import files_stamp
 from taxonomy.questions import Bank, Prompt, prompts
 
 IMAGES_AT_ONCE = 32
@@ -28,7 +29,7 @@ IMAGES_AT_ONCE = 32
 PLAIN = Prompt("zero-shot", "Which of these is it?")
 """Stands for a prompt where the options' names are compared and none is read."""
 
-Opener = Callable[[AskConfig, Plan], Backend | NameBackend]
+Opener = Callable[[AskConfig, Plan], Backend]
 
 
 def run(config: AskConfig, opener: Opener | None = None) -> None:
@@ -49,14 +50,15 @@ def run(config: AskConfig, opener: Opener | None = None) -> None:
         if config.shown == "blank":
             _write_blank(out / BLANK)
         done = found.done(asks.size, config.retry_errors)
-        if int(done.sum()) < len(asks):
+        # Nothing is left to ask, and the files are those of last time: no model need be loaded to know it is the same.
+        if int(done.sum()) < len(asks) or found.record["about"].get("files") != files_stamp(config.model):
             found = ask(found, asks, (opener or open_backend)(config, asks), done, config.flush)
         else:
             print(f"{out}: every question has its answer already", file=sys.stderr)
     print(report(AskRun.open(out), config.parser, config.bootstrap))
 
 
-def ask(found: AskRun, asks: Plan, backend: Backend | NameBackend, done: np.ndarray, flush: int) -> AskRun:
+def ask(found: AskRun, asks: Plan, backend: Backend, done: np.ndarray, flush: int) -> AskRun:
     """Put what is not done yet to the backend, and write the answers as they come; what came is kept, whatever stops.
 
     Raises InputError where the backend is not the one the run was begun with.
@@ -76,7 +78,7 @@ def ask(found: AskRun, asks: Plan, backend: Backend | NameBackend, done: np.ndar
         try:
             for groups in _batches(asks.groups(done), IMAGES_AT_ONCE):
                 waiting = {asked.ask.key: asked for group in groups for asked in group}
-                for answer in _answers(backend, groups):
+                for answer in backend.answer([[asked.ask for asked in group] for group in groups]):
                     writer.add(waiting.pop(answer.key), answer)
                     bar.update()
                 if waiting:
@@ -84,12 +86,6 @@ def ask(found: AskRun, asks: Plan, backend: Backend | NameBackend, done: np.ndar
         finally:
             writer.flush()
     return found
-
-
-def _answers(backend: Backend | NameBackend, groups: Sequence[Sequence[Asked]]) -> Iterator[Answer]:
-    if hasattr(backend, "answer_asked"):
-        return backend.answer_asked(groups)  # pyright: ignore[reportAttributeAccessIssue]
-    return backend.answer([[asked.ask for asked in group] for group in groups])  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def open_bank(config: AskConfig | ZeroShotConfig) -> Bank:
@@ -180,6 +176,7 @@ def about(config: AskConfig, asks: Plan) -> dict[str, Any]:
         "questions": str(Path(config.questions).absolute()),
         "images": None if config.images is None else str(Path(config.images).absolute()),
         "model": config.model,
+        "files": files_stamp(config.model),
         "device": config.device,
         "batch_size": config.batch_size,
         "asks": len(asks),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -12,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from commandline import InputError
+from hooks.fingerprints import config_hash, processor_hash, weights_hash
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from extract.store import Store
     from hooks import Loaded
 
@@ -90,55 +88,6 @@ def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def config_hash(config: Any) -> str:
-    """sha256 of a transformers configuration, without where it was loaded from."""
-    content = {
-        key: value for key, value in config.to_dict().items() if key not in ("_name_or_path", "transformers_version")
-    }
-    return _hash(content)
-
-
-def weights_hash(model: nn.Module) -> str:
-    """sha256 over the name, shape and sixteen evenly spaced values of every parameter.
-
-    Tells a fine-tuned or retrained model from its base under the same name, in milliseconds; not a proof of equality.
-    """
-    import torch
-
-    digest = hashlib.sha256()
-    for name, weight in model.named_parameters():
-        flat = weight.detach().flatten()
-        places = torch.linspace(0, flat.numel() - 1, 16, dtype=torch.float64).long().to(flat.device)
-        digest.update(f"{name} {tuple(weight.shape)}".encode())
-        digest.update(flat[places].float().cpu().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def files_stamp(model: str) -> str | None:
-    """sha256 over the names, sizes and times of change of a directory's files; None for a hub id.
-
-    While it stays the same, the weights are those of last time, and nothing need be loaded to know it.
-    """
-    folder = Path(model).expanduser()
-    if not folder.is_dir():
-        return None
-    files = [(file.name, file.stat()) for file in sorted(folder.iterdir()) if file.is_file()]
-    return _hash([(name, stat.st_size, stat.st_mtime_ns) for name, stat in files])
-
-
-def processor_hash(processor: Any) -> str:
-    """sha256 of everything that turns an image and a prompt into inputs: image settings, tokenizer, chat template."""
-    image, tokenizer = getattr(processor, "image_processor", processor), getattr(processor, "tokenizer", processor)
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    return _hash(
-        {
-            "image": image.to_dict() if hasattr(image, "to_dict") else None,
-            "tokenizer": backend.to_str() if backend is not None else type(tokenizer).__name__,
-            "template": getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None),
-        }
-    )
-
-
 def versions() -> dict[str, str]:
     """The versions of Python and of the libraries whose numbers these are."""
     found = {"python": platform.python_version()}
@@ -188,7 +137,3 @@ def _brief(value: Any) -> str:
         return value[:8]
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
-
-
-def _hash(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from commandline import InputError
-from extract import decoding
+from taxonomy import pictures
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -87,8 +87,8 @@ class Loader:
         sha256 = hashlib.sha256(data).hexdigest()
         processor = self._processors.get()
         try:
-            return Encoded(row, sha256, self.encode(processor, decoding.decode(data)))
-        except (decoding.UnreadableImage, InputError) as error:
+            return Encoded(row, sha256, self.encode(processor, pictures.decode(data)))
+        except (pictures.UnreadableImage, InputError) as error:
             return Encoded(row, sha256, None, str(error))
         finally:
             self._processors.put(processor)
@@ -100,7 +100,7 @@ class Loader:
 
     def _size(self, row: int) -> tuple[int, int]:
         try:
-            return decoding.size(self.images.read(row))
+            return pictures.size(self.images.read(row))
         except OSError:
             return 0, 0
 

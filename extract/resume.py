@@ -32,7 +32,7 @@ def reopen(path: Path, settings: Mapping[str, Any], mode: str = "r+") -> Store |
 
 
 def finished(store: Store, settings: Mapping[str, Any]) -> bool:
-    """Whether nothing is left to do, as far as can be told without the model: see `identity.files_stamp`."""
+    """Whether nothing is left to do, as far as can be told without the model: see `hooks.fingerprints.files_stamp`."""
     return space.done(store) == len(store) and store.attrs.get("asked") == settings["asked"]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from commandline import InputError
-from extract import identity
 from extract.config import ExtractConfig, TextConfig
 from extract.identity import absolute, basename, file_name
+from hooks.fingerprints import files_stamp
 from taxonomy import ImageSet, load_images
 
 DATASET_OPTIONS = (
@@ -90,7 +90,7 @@ def model_settings(config: ExtractConfig | TextConfig) -> dict[str, Any]:
             "store_dtype": config.store_dtype,
             "sites": config.sites,
             "revision": config.revision,
-            "files": identity.files_stamp(config.model),
+            "files": files_stamp(config.model),
         },
     }
 

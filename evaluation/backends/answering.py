@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +12,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from commandline import InputError, first_line
-from evaluation.asks import Answer, Ask
+from evaluation.asks import Answer, Ask, failed
 from evaluation.backends.batches import Cluster, by_length, clusters, halving, out_of_memory, together
 from evaluation.backends.letters import Letters
 from evaluation.backends.prefix import Manner, Sharing, advance, branch, common, following, measure, split, start
@@ -161,7 +163,10 @@ class Answering:
         return Answer(key, text, scores, *counts)
 
     def _at_most(self, name: Literal["rows", "images"], size: int) -> None:
-        setattr(self, name, min(getattr(self, name), size))
+        if size < getattr(self, name):
+            setattr(self, name, size)
+            unit = {"rows": "questions", "images": "images"}[name]
+            tqdm.write(f"note: out of memory; from here on at most {size} {unit} in a forward pass", file=sys.stderr)
 
     def _too_large(self, cluster: Cluster, error: Exception) -> list[Answer]:
         return [_failed(prompt.ask, error) for prompt in cluster.prompts]
@@ -183,11 +188,6 @@ def check_answers(answering: Answering, prompt: Prompt) -> None:
     answering.throughput = Throughput()
     if answer.tokens_out == 0:
         raise InputError(f"{type(answering.model).__name__} does not answer: {answer.error}")
-
-
-def failed(ask: Ask, why: str) -> Answer:
-    """No answer, and why."""
-    return Answer(ask.key, "", None, status="error", error=why)
 
 
 def _failed(ask: Ask, error: Exception) -> Answer:

@@ -25,9 +25,9 @@ import numpy as np
 from PIL import Image
 
 from commandline import InputError, first_line
-from evaluation.asks import Answer, Ask
+from evaluation.asks import Answer, Ask, failed
 from evaluation.config import AskConfig
-from extract.decoding import UnreadableImage, decode
+from taxonomy.pictures import UnreadableImage, read
 
 if TYPE_CHECKING:
     from evaluation.asking import Plan
@@ -151,8 +151,8 @@ class ApiBackend:
         """The answer, or None where the run was stopped before it was asked."""
         try:
             body = self._body(ask)
-        except InputError as error:
-            return _failed(ask, str(error))
+        except UnreadableImage as error:
+            return failed(ask, str(error))
         why = ""
         for attempt in range(TRIES):
             reserved = self._reserve(ask, attempt)
@@ -171,7 +171,7 @@ class ApiBackend:
                     self._flying -= reserved
             if attempt + 1 < TRIES:
                 self._sleep(wait, attempt)
-        return self._counted(_failed(ask, f"no answer in {TRIES} tries; the last: {why}"))
+        return self._counted(failed(ask, f"no answer in {TRIES} tries; the last: {why}"))
 
     def _once(self, client: httpx.Client, ask: Ask, body: dict[str, Any]) -> Answer:
         """One request. Raises _Retry where another may do better, InputError where none can."""
@@ -203,7 +203,7 @@ class ApiBackend:
                 raise _Retry(f"the server does not take {', '.join(sorted(unknown))}", 0.0)
         if status in RETRIED or status >= 500:
             raise _Retry(f"HTTP {status}: {said}", _retry_after(response.headers.get("retry-after")))
-        return _failed(ask, f"HTTP {status}: {self._safe(said)}")
+        return failed(ask, f"HTTP {status}: {self._safe(said)}")
 
     def _read(self, ask: Ask, response: httpx.Response) -> Answer:
         try:
@@ -341,12 +341,7 @@ def letter_logits(logprobs: Any, letters: Sequence[str]) -> np.ndarray | None:
 
 @lru_cache(maxsize=64)
 def _data_url(path: Path) -> str:
-    try:
-        image = decode(path.read_bytes())
-    except UnreadableImage as error:
-        raise InputError(f"{path}: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    image = read(path)
     if max(image.size) > SIDE:
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     data = io.BytesIO()
@@ -366,7 +361,3 @@ def _retry_after(header: str | None) -> float | None:
         return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
     except ValueError:
         return None
-
-
-def _failed(ask: Ask, why: str) -> Answer:
-    return Answer(ask.key, "", None, status="error", error=why)

@@ -7,8 +7,8 @@ from functools import cached_property
 from itertools import chain
 
 from commandline import InputError
-from evaluation.asks import Answer, Ask
-from evaluation.backends.answering import Answering, Throughput, check_answers, failed, measured
+from evaluation.asks import Answer, Ask, failed
+from evaluation.backends.answering import Answering, Throughput, check_answers, measured
 from evaluation.backends.identity import Identity, identity
 from evaluation.backends.letters import Letters
 from evaluation.backends.prefix import Sharing

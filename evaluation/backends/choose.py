@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from commandline import InputError
-from evaluation.asking import NameBackend, Plan
+from evaluation.asking import Plan
 from evaluation.asks import Backend
 from evaluation.config import AskConfig
 
@@ -34,7 +34,7 @@ def check(config: AskConfig) -> Kind:
     return kind
 
 
-def open_backend(config: AskConfig, asks: Plan) -> Backend | NameBackend:
+def open_backend(config: AskConfig, asks: Plan) -> Backend:
     """Load the model, or get ready to call the server. Raises InputError."""
     kind = check(config)
     if kind == "api":
@@ -63,7 +63,7 @@ def open_backend(config: AskConfig, asks: Plan) -> Backend | NameBackend:
         return CausalBackend(loaded, config.batch_size)
     from evaluation.backends.vision_language import VisionLanguageBackend
 
-    return VisionLanguageBackend(loaded, config.batch_size)
+    return VisionLanguageBackend(loaded, config.batch_size, config.images_per_batch)
 
 
 def _kind(config: AskConfig) -> Kind:

@@ -13,18 +13,18 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from commandline import InputError, first_line
-from evaluation.asks import Answer
+from evaluation.asks import Answer, Ask, failed
+from evaluation.backends.identity import Identity, of_model
 from evaluation.config import AskConfig, ZeroShotConfig
-from extract.decoding import UnreadableImage, decode
 from hooks import load
 from hooks.inputs import to_model
 from hooks.loading import Loaded
 from hooks.openclip import HUB, is_open_clip
+from taxonomy.pictures import UnreadableImage, read
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from evaluation.asking import Asked
 
 TEMPLATES = {
     "plain": ("{}",),
@@ -105,18 +105,16 @@ class DualEncoder:
         places, pictures, broken = [], [], {}
         for place, path in enumerate(paths):
             try:
-                pictures.append(decode(path.read_bytes()))
+                pictures.append(read(path))
                 places.append(place)
             except UnreadableImage as error:
-                broken[place] = f"{path}: {error}"
-            except OSError as error:
-                broken[place] = f"{path} cannot be read: {error.strerror}"
+                broken[place] = str(error)
         return places, pictures, broken
 
 
 @dataclass(frozen=True, eq=False)
 class DualEncoderBackend:
-    """Answers with the letter of the option nearest to the image; it reads the options' names and no prompt."""
+    """Answers with the letter of the option nearest to the image; it reads the options' names and no text."""
 
     encoder: DualEncoder
 
@@ -125,26 +123,25 @@ class DualEncoderBackend:
         return cls(open_encoder(config))
 
     @property
-    def identity(self) -> dict[str, str | int | float | bool | None]:
+    def identity(self) -> Identity:
         return identity(self.encoder)
 
-    def answer_asked(self, groups: Sequence[Sequence[Asked]]) -> Iterator[Answer]:
+    def answer(self, groups: Sequence[Sequence[Ask]]) -> Iterator[Answer]:
         """Answers to the asks of some images; letter logits are the scaled similarities, as the model gives them."""
         size = self.encoder.batch_size
         for at in range(0, len(groups), size):
             some = groups[at : at + size]
-            places, pictures, broken = self.encoder.read([group[0].ask.image or Path() for group in some])
+            places, pictures, broken = self.encoder.read([group[0].image or Path() for group in some])
             for place, why in broken.items():
-                yield from (Answer(asked.ask.key, "", None, status="error", error=why) for asked in some[place])
+                yield from (failed(ask, why) for ask in some[place])
             if places:
                 features = self.encoder.images(pictures)
                 for place, image in zip(places, features, strict=True):
-                    yield from (self._one(asked, image) for asked in some[place])
+                    yield from (self._one(ask, image) for ask in some[place])
 
-    def _one(self, asked: Asked, image: Tensor) -> Answer:
-        names = [asked.question.options[index] for index in asked.order]
-        logits = self.encoder.logits(image[None], names)[0].cpu().numpy().astype(np.float32)
-        return Answer(asked.ask.key, asked.ask.letters[int(logits.argmax())], logits)
+    def _one(self, ask: Ask, image: Tensor) -> Answer:
+        logits = self.encoder.logits(image[None], ask.options)[0].cpu().numpy().astype(np.float32)
+        return Answer(ask.key, ask.letters[int(logits.argmax())], logits)
 
 
 def open_encoder(config: AskConfig | ZeroShotConfig) -> DualEncoder:
@@ -160,18 +157,9 @@ def open_encoder(config: AskConfig | ZeroShotConfig) -> DualEncoder:
     return DualEncoder.of(loaded, TEMPLATES[config.templates], config.batch_size)
 
 
-def identity(encoder: DualEncoder) -> dict[str, str | int | float | bool | None]:
+def identity(encoder: DualEncoder) -> Identity:
     """Everything about an encoder that its answers depend on."""
-    loaded = encoder.loaded
-    return {
-        "backend": "dual_encoder",
-        "class": type(loaded.model).__name__,
-        "revision": loaded.revision,
-        "dtype": str(loaded.dtype).removeprefix("torch."),
-        "image_backend": loaded.image_backend,
-        "random_init": loaded.random_init,
-        "templates": " | ".join(encoder.templates),
-    }
+    return {"backend": "dual_encoder", **of_model(encoder.loaded), "templates": " | ".join(encoder.templates)}
 
 
 def _tokens(loaded: Loaded) -> Any:

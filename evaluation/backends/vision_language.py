@@ -7,20 +7,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from commandline import InputError
-from evaluation.asks import Answer, Ask
-from evaluation.backends.answering import Answering, Throughput, check_answers, failed, measured
+from evaluation.asks import Answer, Ask, failed
+from evaluation.backends.answering import Answering, Throughput, check_answers, measured
 from evaluation.backends.identity import Identity, identity
 from evaluation.backends.letters import Letters
 from evaluation.backends.prefix import Sharing
 from evaluation.backends.rendering import Prompt, renderer
-from extract.decoding import UnreadableImage, decode
 from hooks.loading import Loaded
+from taxonomy.pictures import UnreadableImage, read
 
 
 class VisionLanguageBackend:
@@ -104,8 +103,8 @@ class VisionLanguageBackend:
         for group in groups:
             path = group[0].image
             try:
-                image = read_image(path) if path else None
-            except InputError as error:
+                image = read(path) if path else None
+            except UnreadableImage as error:
                 failures += [failed(ask, str(error)) for ask in group]
                 continue
             wrong, made = self._rendered_group(group, image)
@@ -116,16 +115,6 @@ class VisionLanguageBackend:
     def _rendered_group(self, asks: Sequence[Ask], image: Image.Image | None) -> tuple[list[Answer], list[Prompt]]:
         prompts, refused = self._renderer.render(asks, image)
         return [failed(ask, why) for ask, why in refused], prompts
-
-
-def read_image(path: Path) -> Image.Image:
-    """RGB, as extraction reads it. Raises InputError for a file that is not there or cannot be decoded."""
-    try:
-        return decode(path.read_bytes())
-    except UnreadableImage as error:
-        raise InputError(f"{path}: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _noise(seed: int) -> Image.Image:

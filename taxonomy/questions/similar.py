@@ -6,7 +6,6 @@ goes without `hooks`, which stands on this package.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -124,16 +123,17 @@ def _put(template: str, name: str) -> str:
 
 
 def _batches(images: ImageSet) -> Iterator[list[Image.Image]]:
-    from PIL import Image, UnidentifiedImageError
     from tqdm import tqdm
+
+    from taxonomy.pictures import UnreadableImage, decode
 
     with tqdm(total=len(images), desc="images encoded", unit="image") as bar:
         for start in range(0, len(images), BATCH):
             batch = []
             for index in range(start, min(start + BATCH, len(images))):
                 try:
-                    batch.append(Image.open(io.BytesIO(images.read(index))).convert("RGB"))
-                except (OSError, UnidentifiedImageError, ValueError) as error:
+                    batch.append(decode(images.read(index)))
+                except (OSError, UnreadableImage) as error:
                     raise InputError(f"the image {images.ids[index]!r} cannot be read: {first_line(error)}") from error
             yield batch
             bar.update(len(batch))

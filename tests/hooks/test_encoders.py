@@ -14,7 +14,6 @@ import transformers
 from commandline import InputError
 from extract import Store, plan, run
 from extract.config import ExtractConfig
-from extract.decoding import decode
 from extract.settings import read_images
 from hooks import Loaded, capture, edit, find_sites, load, text_sites
 from hooks.encoding import encode
@@ -22,6 +21,7 @@ from hooks.inputs import collate
 from hooks.outline import outline
 from hooks.processors import load_processor
 from organisms.checkpoint import seed_weights, train_tokenizer
+from taxonomy.pictures import decode
 from tests.hooks.conftest import PROMPT, picture
 
 pytestmark = pytest.mark.slow

@@ -80,16 +80,16 @@ def test_logits_and_text_are_those_of_generate(checkpoints, photographs, name):
     assert max(answer.tokens_out for answer in answers.values()) > 1
 
 
-def test_each_image_is_encoded_once(loaded, photographs):
+def test_each_image_is_encoded_once(loaded, photographs, monkeypatch):
     backend = VisionLanguageBackend(loaded)
-    calls = []
-    resized, own = [], loaded.processor.image_processor.preprocess
-    loaded.processor.image_processor.preprocess = lambda *args, **kwargs: resized.append(1) or own(*args, **kwargs)
+    calls, resized = [], []
+    kind = type(loaded.processor.image_processor)
+    own = kind.preprocess
+    monkeypatch.setattr(kind, "preprocess", lambda *args, **kwargs: resized.append(1) or own(*args, **kwargs))
     tower = loaded.model.model.visual
     handle = tower.register_forward_hook(lambda *_: calls.append(1))
     list(backend.answer([[*questions(photo), *questions(photo, 4, name="again")] for photo in photographs]))
     handle.remove()
-    loaded.processor.image_processor.preprocess = own
     assert len(resized) == 4
     # The two of one size and shape go together.
     assert len(calls) == 3

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from extract.decoding import UnreadableImage, decode, size
+from taxonomy.pictures import UnreadableImage, decode, size
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)

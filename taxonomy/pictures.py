@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -49,6 +50,16 @@ def decode(data: bytes) -> Image.Image:
             raise
         except Exception as error:
             raise UnreadableImage(f"{image.format} image of mode {image.mode}: {first_line(error)}") from error
+
+
+def read(path: Path) -> Image.Image:
+    """The picture in a file, as `decode`. Raises UnreadableImage, which names the file."""
+    try:
+        return decode(path.read_bytes())
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{path}: {error}") from error
+    except OSError as error:
+        raise UnreadableImage(f"{path} cannot be read: {error.strerror}") from error
 
 
 def size(data: bytes) -> tuple[int, int]:
