@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from probing import decoding
-from probing.protocol import SiteProbes
 from probing.questions import Questions
 from probing.scores import Record, Scorer, level_scores
 from probing.shares import frechet_bounds, independent_product
+from probing.site_probes import SiteProbes
 
 
 def choice_records(scorer: Scorer, probes: SiteProbes, questions: Questions) -> tuple[dict[str, Record], Record]:

@@ -16,7 +16,7 @@ from probing.grid import Fit, log_softmax
 from probing.information import losses
 from probing.paper_training import PaperProbe, PaperSettings, paper_probe
 from probing.plan import ABSENT, Plan
-from probing.protocol import LevelProbe, SiteProbes
+from probing.site_probes import LevelProbe, SiteProbes
 from taxonomy import Taxonomy
 from taxonomy.splits import TEST, VALIDATION
 

@@ -24,18 +24,14 @@ import numpy as np
 
 from commandline import InputError
 from probing.basis import SpectralBasis
-from probing.controls import Labels, controls, shuffled_paths
+from probing.controls import shuffled_paths
+from probing.draws import LEAF, Draw, Problem, problems
 from probing.features import DenseFeatures
-from probing.grid import Fit, Target, log_softmax, make_basis, make_target, solve_at, solve_path
-from probing.information import losses
-from probing.plan import ABSENT, Plan
-from probing.streaming import SiteChunks, checked
-from taxonomy.splits import TEST, TRAIN, VALIDATION
-
-SiteFeatures = np.ndarray | SiteChunks
-"""float32 (row, feature): in memory, or read from the store in chunks whenever they are needed."""
-LEAF = "(leaf)"
-"""The probe that names a sample's leaf outright, for leaf lookup."""
+from probing.grid import Fit, Target, make_basis, make_target, solve_at, solve_path
+from probing.plan import Plan
+from probing.reading import Choice, SiteFeatures, answers, held_out, read
+from probing.site_probes import ControlProbes, LevelProbe, SiteProbes
+from taxonomy.splits import TRAIN, VALIDATION
 
 
 @dataclass(frozen=True)
@@ -60,109 +56,20 @@ class Settings:
         return None if self.memory_budget is None else self.memory_budget // 2
 
 
-@dataclass(frozen=True)
-class LevelProbe:
-    """One level's probe, and what it says about the test units."""
-
-    level: str
-    fit: Fit
-    classes: np.ndarray
-    """int (class,): the codes it was trained on."""
-    penalty: float
-    validation: dict[float, tuple[float, float]]
-    """Penalty -> (log-loss, accuracy) on validation."""
-    path_converged: bool
-    """Whether every probe that was compared on validation had converged."""
-    n_train: int
-    """Rows the reported probe was fitted on: train, and validation where it was refitted."""
-    n_validation: int
-    predicted: np.ndarray
-    """int32 (test unit,): codes; -1 where the unit does not have the level."""
-    log_loss: float
-    """Mean over the test rows whose node was trained on."""
-    log_probabilities: np.ndarray
-    """float32 (test unit, class), natural logarithms; NaN where the unit does not have the level."""
-
-    @property
-    def converged(self) -> bool:
-        """Whether the reported probe and those it was chosen from reached the tolerance."""
-        return self.fit.converged and self.path_converged
-
-
-@dataclass(frozen=True)
-class ControlProbes:
-    """The probes of a control's labels (`probing.controls`), by level."""
-
-    labels: Labels
-    levels: dict[str, LevelProbe]
-
-    @property
-    def converged(self) -> bool:
-        return all(probe.converged for probe in self.levels.values())
-
-
-@dataclass(frozen=True)
-class SiteProbes:
-    """The probes of one site. Units are `Plan.test_units`."""
-
-    levels: dict[str, LevelProbe]
-    validation: np.ndarray
-    """int32 (validation unit, scored level): what the probes say that were fitted on train alone, at the chosen
-    penalties. Units are `Plan.units(VALIDATION)`; -1 where the unit does not have the level."""
-    leaf: LevelProbe | None
-    """The probe that names leaves: that of the finest level where its nodes are the leaves; None where leaves cannot be
-    predicted."""
-    shuffled: np.ndarray
-    """int32 (shuffle, test unit, scored level): what probes fitted on shuffled labels predict; -1 where the unit does
-    not have the level."""
-    shuffled_converged: bool
-    controls: tuple[ControlProbes, ...] = ()
-
-    def predicted_leaf(self, plan: Plan) -> np.ndarray | None:
-        """int32 (test unit,): the leaf each is taken for."""
-        if self.leaf is None:
-            return None
-        return leaf_of_class(plan, np.arange(len(plan.taxonomy)))[self.leaf.predicted].astype(np.int32)
-
-
-@dataclass(frozen=True)
-class Draw:
-    """A split of some of a site's rows, and the seeds of what is drawn on it: shuffled labels and controls."""
-
-    plan: Plan
-    rows: np.ndarray
-    """int: the rows of the features that the plan is of, ascending."""
-    seeds: tuple[int, ...]
-
-    def of(self, *parts: str) -> np.ndarray:
-        """bool (row of the plan,): those in any of these parts of the split."""
-        return np.isin(self.plan.split, parts)
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """Labels to fit: int (row,) codes, -1 = the row is no part of it."""
-
-    labels: Labels | None
-    """None: the true ones."""
-    level: str
-    codes: np.ndarray
-
-
 @dataclass
 class _Work:
     """A draw, and what is found about it on the way: of each problem its choice, its refit, and the null probes."""
 
     draw: Draw
-    problems: list[_Problem]
-    choices: list[_Choice]
+    problems: list[Problem]
+    choices: list[Choice]
     targets: list[Target] = field(default_factory=list)
     fits: list[Fit] = field(default_factory=list)
     nulls: list[Target] = field(default_factory=list)
     null_fits: list[Fit] = field(default_factory=list)
 
     @property
-    def chosen(self) -> dict[str, _Choice]:
+    def chosen(self) -> dict[str, Choice]:
         """Of the true labels."""
         both = zip(self.problems, self.choices, strict=True)
         return {problem.level: choice for problem, choice in both if not problem.labels}
@@ -181,7 +88,7 @@ def probe_draws(X: SiteFeatures, draws: Sequence[Draw], settings: Settings) -> l
     one draw have the true labels in common, and each adds its null and control labels to the batch.
     """
     fitted = (TRAIN, VALIDATION) if settings.refit else (TRAIN,)
-    work = [_Work(draw, _problems(draw, draw.of(*fitted), settings), []) for draw in draws]
+    work = [_Work(draw, problems(draw, draw.of(*fitted), settings.controls), []) for draw in draws]
     for alike in _fitted_alike(work, TRAIN):
         _choose(X, alike, settings)
     for alike in _fitted_alike(work, *fitted):
@@ -226,18 +133,18 @@ def _site(X: SiteFeatures, work: _Work) -> SiteProbes:
     """What the fitted probes of a draw say."""
     draw, plan, chosen = work.draw, work.draw.plan, work.chosen
     probes = [
-        _read(X, draw, problem, target, fit, choice)
+        read(X, draw, problem, target, fit, choice)
         for problem, target, fit, choice in zip(work.problems, work.targets, work.fits, work.choices, strict=True)
     ]
     true = {probe.level: probe for probe, problem in zip(probes, work.problems, strict=True) if not problem.labels}
     shuffled = [
-        _answers(X, draw, target.classes, fit, plan.labels(target.name))[0]
+        answers(X, draw, target.classes, fit, plan.labels(target.name))[0]
         for target, fit in zip(work.nulls, work.null_fits, strict=True)
     ]
     return SiteProbes(
         {level: probe for level, probe in true.items() if level != LEAF},
         np.stack(
-            [_answers(X, draw, *chosen[level].fitted, plan.labels(level), VALIDATION)[0] for level in plan.scored], 1
+            [answers(X, draw, *chosen[level].fitted, plan.labels(level), VALIDATION)[0] for level in plan.scored], 1
         ),
         true.get(plan.leaf_level or LEAF) if plan.leaf_lookup else None,
         np.array(shuffled, np.int32).reshape(-1, len(plan.scored), len(plan.test_units)).transpose(0, 2, 1),
@@ -246,24 +153,7 @@ def _site(X: SiteFeatures, work: _Work) -> SiteProbes:
     )
 
 
-def leaf_of_class(plan: Plan, classes: np.ndarray) -> np.ndarray:
-    """The leaf that each class (code) of the probe that names leaves stands for."""
-    if plan.leaf_level is None:
-        return classes
-    return np.argsort(plan.taxonomy.codes[:, plan.taxonomy.level_index(plan.leaf_level)])[classes]
-
-
-def _problems(draw: Draw, fitted: np.ndarray, settings: Settings) -> list[_Problem]:
-    plan = draw.plan
-    problems = [_Problem(None, level, plan.labels(level)) for level in plan.scored]
-    if plan.leaf_lookup and plan.leaf_level is None:
-        problems.append(_Problem(None, LEAF, plan.leaf[plan.unit]))
-    for labels in (each for seed in draw.seeds for each in controls(plan, fitted, settings.controls, seed)):
-        problems += [_Problem(labels, level, plan.labels(level, labels.path)) for level in labels.levels]
-    return problems
-
-
-def _controls(problems: list[_Problem], probes: list[LevelProbe]) -> tuple[ControlProbes, ...]:
+def _controls(problems: list[Problem], probes: list[LevelProbe]) -> tuple[ControlProbes, ...]:
     found: dict[int, ControlProbes] = {}
     for problem, probe in zip(problems, probes, strict=True):
         if problem.labels:
@@ -271,41 +161,19 @@ def _controls(problems: list[_Problem], probes: list[LevelProbe]) -> tuple[Contr
     return tuple(found.values())
 
 
-@dataclass
-class _Choice:
-    """The best penalty so far, with the fit it came from."""
-
-    classes: np.ndarray
-    validation: dict[float, tuple[float, float]]
-    penalty: float = float("nan")
-    score: float = -np.inf
-    fit: Fit | None = None
-    converged: bool = True
-
-    def start(self, target: Target) -> Fit | None:
-        """Where the refit may start: from this fit, if validation brought no new classes."""
-        return self.fit if np.array_equal(self.classes, target.classes) else None
-
-    @property
-    def fitted(self) -> tuple[np.ndarray, Fit]:
-        """Its classes, and the best fit so far, on train alone."""
-        assert self.fit is not None
-        return self.classes, self.fit
-
-
 def _choose(X: SiteFeatures, work: list[_Work], settings: Settings) -> None:
     """The penalty of each problem by validation, fitting on train."""
     train = work[0].draw.rows[work[0].draw.of(TRAIN)]
     problems = [(each, problem) for each in work for problem in each.problems]
     targets = [make_target(problem.level, problem.codes[each.draw.of(TRAIN)], len(train)) for each, problem in problems]
-    choices = [_Choice(target.classes, {}) for target in targets]
-    held_out = {id(each): X[each.draw.rows[each.draw.of(VALIDATION)]] for each in work}
+    choices = [Choice(target.classes, {}) for target in targets]
+    validation = {id(each): X[each.draw.rows[each.draw.of(VALIDATION)]] for each in work}
     basis, options = _basis(X[train], settings)
     found = solve_path(basis, targets, settings.penalties, settings.tol, settings.max_iter, **options)
     for penalty, index, fit in found:
         (each, problem), target, choice = problems[index], targets[index], choices[index]
         codes = problem.codes[each.draw.of(VALIDATION)]
-        missed, right = _held_out(held_out[id(each)], fit, target.classes, codes)
+        missed, right = held_out(validation[id(each)], fit, target.classes, codes)
         choice.validation[penalty] = float(missed.mean()), float(right.mean())
         choice.converged &= fit.converged
         score = -choice.validation[penalty][0] if settings.select == "log_loss" else choice.validation[penalty][1]
@@ -318,63 +186,6 @@ def _choose(X: SiteFeatures, work: list[_Work], settings: Settings) -> None:
                 "any; features this large or this uneven cannot be fitted"
             )
         each.choices.append(choice)
-
-
-def _held_out(X: SiteFeatures, fit: Fit, classes: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log-loss of the rows whose class was trained on, and whether each row that has the level is right."""
-    has = codes >= 0
-    scores = log_softmax(_logits(X[has], fit))
-    right = classes[scores.argmax(1)] == codes[has]
-    known = np.flatnonzero(np.isin(codes[has], classes))
-    return -scores[known, np.searchsorted(classes, codes[has][known])], right
-
-
-def _read(X: SiteFeatures, draw: Draw, problem: _Problem, target: Target, fit: Fit, choice: _Choice) -> LevelProbe:
-    """What a refitted probe says about the test rows."""
-    plan = draw.plan
-    predicted, scores = _answers(X, draw, target.classes, fit, problem.codes)
-    truth = np.full(len(plan.leaf), ABSENT)
-    rows = np.flatnonzero((plan.split == TEST) & (problem.codes >= 0))
-    truth[plan.unit[rows]] = problem.codes[rows]
-    counted = losses(scores, target.classes, truth[plan.test_units])
-    counted = counted[np.isfinite(counted)]
-    return LevelProbe(
-        level=problem.level,
-        fit=fit,
-        classes=target.classes,
-        penalty=choice.penalty,
-        validation=choice.validation,
-        path_converged=choice.converged,
-        n_train=int((target.labels >= 0).sum()),
-        n_validation=int((problem.codes[plan.split == VALIDATION] >= 0).sum()),
-        predicted=predicted,
-        log_loss=float(counted.mean()) if len(counted) else float("nan"),
-        log_probabilities=scores,
-    )
-
-
-def _answers(
-    X: SiteFeatures, draw: Draw, classes: np.ndarray, fit: Fit, codes: np.ndarray, part: str = TEST
-) -> tuple[np.ndarray, np.ndarray]:
-    """Of the units of a part of the split: predicted codes int32 (unit,), -1 where the unit does not have the level,
-    and log-probabilities float32 (unit, class), NaN there."""
-    plan = draw.plan
-    rows = np.flatnonzero((plan.split == part) & (codes >= 0))
-    units = plan.units(part)
-    predicted = np.full(len(units), ABSENT, np.int32)
-    scores = np.full((len(units), len(classes)), np.nan, np.float32)
-    if len(rows):
-        place = np.searchsorted(units, plan.unit[rows])
-        scores[place] = log_softmax(_logits(X[draw.rows[rows]], fit))
-        predicted[place] = classes[scores[place].argmax(1)]
-    return predicted, scores
-
-
-def _logits(X: SiteFeatures, fit: Fit) -> np.ndarray:
-    """(row, class)."""
-    if isinstance(X, np.ndarray):
-        return fit.logits(X)
-    return np.concatenate([fit.logits(matrix) for _, matrix in checked(X)])
 
 
 def _basis(X: SiteFeatures, settings: Settings) -> tuple[SpectralBasis, dict[str, int | None]]:

@@ -11,11 +11,12 @@ from commandline import InputError
 from extract import Store
 from probing.baselines import MOST_FEATURES, SIDE
 from probing.config import ProbeConfig
+from probing.draws import Draw
 from probing.duplicates import compared_site, find_duplicates
 from probing.grid import least_budget, resolve_device
 from probing.memory import free_budget
 from probing.plan import Plan, capped, make_plan
-from probing.protocol import Draw, SiteFeatures
+from probing.reading import SiteFeatures
 from probing.streaming import COPIES, SiteChunks, fits
 from taxonomy.splits import TEST
 

@@ -21,17 +21,20 @@ from probing.choices import choice_records
 from probing.conditional import conditional, parse_pairs
 from probing.config import ProbeConfig, check_protocol
 from probing.description import description
+from probing.draws import Draw
 from probing.grid import resolve_device
 from probing.nulls import Nulls, mark_chance
 from probing.paper import published_levels, published_plan, run_site
 from probing.paper_training import PaperSettings
 from probing.plan import Plan
-from probing.protocol import Draw, Settings, SiteFeatures, SiteProbes, probe_draws
+from probing.protocol import Settings, probe_draws
 from probing.provenance import summarise
 from probing.questions import Questions, read_questions
+from probing.reading import SiteFeatures
 from probing.results import PredictionWriter, check_out, default_out, write_summary, write_table, writing
 from probing.rows import budget_of, check_budget, draw_rows, features_of, read_site
 from probing.scores import Record, Scorer
+from probing.site_probes import SiteProbes
 from probing.table import table
 from probing.versus import Rival
 

@@ -18,8 +18,8 @@ from probing.decoding import LevelScores
 from probing.information import losses, prior_losses, top_k
 from probing.nulls import Nulls, null_draws
 from probing.plan import Plan
-from probing.protocol import ControlProbes, LevelProbe, SiteProbes, leaf_of_class
 from probing.shares import class_shares, frechet_bounds, hca, independent_product
+from probing.site_probes import ControlProbes, LevelProbe, SiteProbes, leaf_of_class
 from taxonomy.metrics import Interval, path_scores
 from taxonomy.splits import TEST, TRAIN, VALIDATION
 

@@ -13,8 +13,9 @@ import numpy as np
 from commandline import InputError
 from extract import Store
 from probing.plan import Plan
-from probing.protocol import Settings, SiteProbes, probe_site
+from probing.protocol import Settings, probe_site
 from probing.scores import Record, Scorer
+from probing.site_probes import SiteProbes
 from taxonomy.names import counted
 
 

@@ -15,8 +15,9 @@ import pytest
 from probing.paper import run_site
 from probing.paper_training import PaperSettings
 from probing.plan import Plan, make_plan
-from probing.protocol import Settings, SiteProbes, probe_site
+from probing.protocol import Settings, probe_site
 from probing.scores import Record, Scorer
+from probing.site_probes import SiteProbes
 from tests.probing.planted import balanced_tree, rows_of
 
 SEEDS = 100
