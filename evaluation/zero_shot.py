@@ -42,6 +42,8 @@ class Tree:
     """Where each level's nodes start, and where the last ends."""
     codes: np.ndarray
     """int32 (leaf, level), as the taxonomy's."""
+    leaves: np.ndarray
+    """int64 (leaf,): each leaf's own node, which need not be of the last level."""
 
     @classmethod
     def of(cls, taxonomy: Taxonomy, device: torch.device | str = "cpu") -> Tree:
@@ -49,11 +51,13 @@ class Tree:
         starts = np.concatenate([[0], np.cumsum([len(taxonomy.nodes(level)) for level in taxonomy.levels])])
         leaf, level = np.nonzero(codes >= 0)
         node = codes[leaf, level] + starts[level]
+        last = taxonomy.depths - 1
+        leaves = codes[np.arange(len(codes)), last] + starts[last]
         places = torch.tensor(np.stack([node, leaf]))
         sums = torch.sparse_coo_tensor(
             places, torch.ones(len(leaf)), (int(starts[-1]), len(codes)), check_invariants=True
         )
-        return cls(sums.to(device), tuple(starts.tolist()), codes)
+        return cls(sums.to(device), tuple(starts.tolist()), codes, leaves)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """float32 (image, node): the softmax over leaves of logits (image, leaf), summed over each node's leaves."""
@@ -64,17 +68,18 @@ class Tree:
         yield from (values[:, start:stop] for start, stop in zip(self.starts, self.starts[1:], strict=False))
 
 
-def predict(tree: Tree, leaf_logits: Tensor, name_logits: Tensor) -> dict[str, np.ndarray]:
-    """Codes int32 (image, level) by reading; leaf_logits (image, leaf), name_logits (image, node).
+def predict(tree: Tree, logits: Tensor) -> dict[str, np.ndarray]:
+    """Codes int32 (image, level) by reading; logits (image, node) of the names of all levels, one after another.
 
     summed up the tree: each level's most probable node by the sums; path of the leaf: the most probable leaf and its
     ancestors, -1 below it.
     """
+    leaf_logits = logits[:, tree.leaves]
     summed = tree.probabilities(leaf_logits)
     leaf = leaf_logits.argmax(1).cpu().numpy()
     by_level = {
         name: np.stack([part.argmax(1).cpu().numpy() for part in tree.levels(values)], 1).astype(np.int32)
-        for name, values in zip(READINGS, (name_logits, summed), strict=False)
+        for name, values in zip(READINGS, (logits, summed), strict=False)
     }
     return by_level | {READINGS[2]: tree.codes[leaf]}
 
@@ -108,17 +113,12 @@ def run(config: ZeroShotConfig) -> None:
         _begin(out, about)
         tree = Tree.of(bank.taxonomy, encoder.loaded.device)
         names = [name for level in bank.levels for name in bank.taxonomy.names(level)]
-        place = {
-            path: index for index, path in enumerate(p for level in bank.levels for p in bank.taxonomy.nodes(level))
-        }
-        leaves = torch.tensor([place[path] for path in bank.taxonomy.paths])
         for number, images in _waiting(out, len(asks.images), config.batch_size):
             files = [file for file in (asks.files[image] for image in images) if file is not None]
             places, pictures, broken = encoder.read(files)
             codes: dict[str, np.ndarray] = {}
             if places:
-                logits = encoder.logits(encoder.images(pictures), names)
-                codes = predict(tree, logits[:, leaves], logits)
+                codes = predict(tree, encoder.logits(encoder.images(pictures), names))
             _write(out, number, bank, asks.images[images], places, codes, broken)
     print(_table(out, bank, config))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from evaluation.results import AskRun
+from organisms.architectures import build_causal_lm
 from tests.evaluation.planted import LEVELS, write_bank
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +65,28 @@ def test_a_vision_language_model_on_images(checkpoints: dict[str, Path], tmp_pat
     refused = evaluation(*words, f"--out={tmp_path / 'run'}")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "rotations = 4, and this is 1" in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_model_is_known_by_its_content(causal_lm: Path, tmp_path: Path) -> None:
+    """It may lie elsewhere when a run goes on; another one of its name is refused, even with nothing left to ask."""
+    write_bank(tmp_path, per_leaf=1)
+    (tmp_path / "elsewhere").mkdir()
+    homes = [tmp_path / "tiny", tmp_path / "elsewhere" / "tiny"]
+    shutil.copytree(causal_lm, homes[0])
+    words = [*bank_words(tmp_path), "--text_only", "--flush=8", f"--out={tmp_path / 'run'}"]
+    assert evaluation(f"--model={homes[0]}", *words).returncode == 0
+    whole = AskRun.open(tmp_path / "run").answers().to_pylist()
+    homes[0].rename(homes[1])
+    AskRun.open(tmp_path / "run").parts()[1].unlink()
+    again = evaluation(f"--model={homes[1]}", *words)
+    assert again.returncode == 0, again.stderr
+    assert AskRun.open(tmp_path / "run").answers().to_pylist() == whole
+    build_causal_lm(homes[0], seed=1)
+    refused = evaluation(f"--model={homes[0]}", *words)
+    assert refused.returncode == 2
+    assert "was asked with identity.weights = " in refused.stderr
+    assert AskRun.open(tmp_path / "run").answers().to_pylist() == whole
 
 
 @pytest.mark.slow

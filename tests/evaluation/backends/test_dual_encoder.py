@@ -160,10 +160,27 @@ def test_sums_up_the_tree(paths: tuple[tuple[str, ...], ...]) -> None:
 def test_readings_of_the_full_label_set() -> None:
     """Two orders of one and three species: the most probable leaf is in one, most of the probability in the other."""
     taxonomy = Taxonomy.from_paths([("x", "x1"), ("y", "y1"), ("y", "y2"), ("y", "y3")], ["order", "species"])
-    leaf = torch.log(torch.tensor([[0.4, 0.25, 0.2, 0.15]]))
-    name = torch.tensor([[1.0, 0.0, 0.0, 0.0, 0.0, 5.0]])
-    found = {reading: codes.tolist() for reading, codes in predict(Tree.of(taxonomy), leaf, name).items()}
-    assert found == {"nearest name": [[0, 3]], "summed up the tree": [[1, 0]], "path of the leaf": [[0, 0]]}
+    logits = torch.cat([torch.tensor([1.0, 0.0]), torch.log(torch.tensor([0.4, 0.25, 0.2, 0.15]))])
+    found = {reading: codes.tolist() for reading, codes in predict(Tree.of(taxonomy), logits[None]).items()}
+    assert found == {"nearest name": [[0, 0]], "summed up the tree": [[1, 0]], "path of the leaf": [[0, 0]]}
+
+
+def test_readings_of_a_ragged_tree() -> None:
+    """Leaves stand at every level; what stands beside them there is no leaf."""
+    taxonomy = Taxonomy.from_paths([("a", "b", "c"), ("a", "b", "d"), ("a", "e"), ("f",)])
+    value = {"a": 9.0, "b": -5.0, "c": np.log(0.2), "d": np.log(0.15), "e": np.log(0.25), "f": np.log(0.4)}
+    names = [name for level in taxonomy.levels for name in taxonomy.names(level)]
+    assert len(names) == 6
+    found = predict(Tree.of(taxonomy), torch.tensor([[value[name] for name in names]]).float())
+    said = {
+        reading: [level[code] if code >= 0 else None for level, code in zip(["af", "be", "cd"], codes[0], strict=True)]
+        for reading, codes in found.items()
+    }
+    assert said == {
+        "nearest name": ["a", "e", "c"],
+        "summed up the tree": ["a", "b", "c"],
+        "path of the leaf": ["f", None, None],
+    }
 
 
 def test_a_bank_over_the_full_label_set(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
