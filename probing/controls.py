@@ -37,14 +37,14 @@ class Labels:
     """The scored levels at which it only renames the true classes: a probe of it is right where the true one is."""
 
 
-def shuffled_paths(plan: Plan, fitted: np.ndarray, shuffles: int, seed: int) -> Iterator[np.ndarray]:
-    """`Plan.path` with the paths of the units of the `fitted` rows (bool) dealt among them: a path per shuffle."""
+def shuffled_paths(plan: Plan, fitted: np.ndarray, shuffles: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """`Plan.path` and `Plan.leaf` with those of the units of the `fitted` rows (bool) dealt among them, per shuffle."""
     rng = np.random.default_rng([seed, 1])
     units = np.unique(plan.unit[fitted])
     for _ in range(shuffles):
-        path = plan.path.copy()
-        path[units] = path[rng.permutation(units)]
-        yield path
+        path, leaf, dealt = plan.path.copy(), plan.leaf.copy(), rng.permutation(units)
+        path[units], leaf[units] = path[dealt], leaf[dealt]
+        yield path, leaf
 
 
 def controls(plan: Plan, fitted: np.ndarray, count: int, seed: int) -> list[Labels]:

@@ -20,6 +20,8 @@ import numpy as np
 
 from probing.plan import ABSENT
 
+READINGS = ("top_down", "joint", "leaf_lookup")
+"""All but the independent one."""
 BATCH_CELLS = 1 << 25
 """Most numbers (sample x path) held at once."""
 
@@ -54,6 +56,23 @@ def valid_paths(codes: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """int (path, given level): the different paths of a tree over some of its levels; codes int (leaf, level)."""
     part = codes[:, levels]
     return np.unique(part[(part >= 0).all(1)], axis=0)
+
+
+def readings(
+    scores: Sequence[LevelScores],
+    leaf: LevelScores | None,
+    codes: np.ndarray,
+    truth: np.ndarray,
+    options: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Every reading but the independent one, by name; arguments as of each.
+
+    leaf: of the probe that names leaves, its classes leaves; without one there is no `leaf_lookup`.
+    """
+    found = {"top_down": top_down(scores, codes, truth, options), "joint": joint(scores, codes, truth, options)}
+    if leaf is not None:
+        found["leaf_lookup"] = leaf_lookup(leaf.classes, leaf.values, codes, truth, options)
+    return found
 
 
 def top_down(

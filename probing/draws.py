@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probing.controls import Labels, controls
+from probing.controls import Labels, controls, shuffled_paths
 from probing.plan import Plan
 
 LEAF = "(leaf)"
@@ -41,9 +41,21 @@ def problems(draw: Draw, fitted: np.ndarray, count: int) -> list[Problem]:
     """True labels of every level (and of leaves, where they can be predicted), then `count` controls of each kind and
     seed, whose labels follow the classes of the fitted rows, bool (row of the plan,)."""
     plan = draw.plan
-    found = [Problem(None, level, plan.labels(level)) for level in plan.scored]
-    if plan.leaf_lookup and plan.leaf_level is None:
-        found.append(Problem(None, LEAF, plan.leaf[plan.unit]))
+    found = _on_paths(plan, plan.path, plan.leaf)
     for labels in (each for seed in draw.seeds for each in controls(plan, fitted, count, seed)):
         found += [Problem(labels, level, plan.labels(level, labels.path)) for level in labels.levels]
+    return found
+
+
+def shuffled(draw: Draw, fitted: np.ndarray, count: int) -> list[list[Problem]]:
+    """The problems of the true labels, with the paths of the fitted rows dealt among them, `count` times per seed."""
+    paths = (dealt for seed in draw.seeds for dealt in shuffled_paths(draw.plan, fitted, count, seed))
+    return [_on_paths(draw.plan, *dealt) for dealt in paths]
+
+
+def _on_paths(plan: Plan, path: np.ndarray, leaf: np.ndarray) -> list[Problem]:
+    """Every level, and leaves where they can be predicted and are no level."""
+    found = [Problem(None, level, plan.labels(level, path)) for level in plan.scored]
+    if plan.leaf_lookup and plan.leaf_level is None:
+        found.append(Problem(None, LEAF, leaf[plan.unit]))
     return found

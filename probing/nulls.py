@@ -17,7 +17,7 @@ hold for the whole table, whatever depends on what in it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,15 +32,25 @@ NULL_DRAWS = 1000
 
 @dataclass(frozen=True)
 class Nulls:
-    """Draws of both, float (draw, 2 * level + 1) as `null_draws` gives them."""
+    """Draws of both, float (draw, 2 * level + 1) as `null_draws` gives them, and of the other readings of paths."""
 
     dealt: np.ndarray
     shuffled: np.ndarray
+    readings: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    """Both of each reading, float (draw,) as `path_draws` gives them."""
 
     def spread(self, column: int) -> tuple[float, float, float]:
         """The mean of the shuffled null, and the hull of the two nulls' central 95 %."""
-        both = [percentiles(draws[:, column]) for draws in (self.dealt, self.shuffled)]
-        return float(self.shuffled[:, column].mean()), min(low for low, _ in both), max(high for _, high in both)
+        return _hull(self.dealt[:, column], self.shuffled[:, column])
+
+    def of_reading(self, name: str) -> tuple[float, float, float]:
+        """The same of a reading; NaN where there is none."""
+        return _hull(*self.readings[name]) if name in self.readings else (math.nan, math.nan, math.nan)
+
+
+def _hull(dealt: np.ndarray, shuffled: np.ndarray) -> tuple[float, float, float]:
+    (low, high), (lower, higher) = percentiles(dealt), percentiles(shuffled)
+    return float(shuffled.mean()), min(low, lower), max(high, higher)
 
 
 def null_draws(predictions: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
@@ -48,18 +58,29 @@ def null_draws(predictions: np.ndarray, truth: np.ndarray, seed: int) -> np.ndar
 
     predictions: int (probe, test unit, level), of several probes of the same kind; truth: int (test unit, level).
     """
-    rng = np.random.default_rng([seed, 2])
-    kind = np.ravel(np.unique(truth >= 0, axis=0, return_inverse=True)[1])
-    groups = [np.flatnonzero(kind == index) for index in range(kind.max() + 1)]
     draws = []
-    for predicted in np.repeat(predictions, math.ceil(NULL_DRAWS / len(predictions)), axis=0):
-        dealt = truth.copy()
-        for group in groups:
-            dealt[group] = dealt[rng.permutation(group)]
+    for predicted, dealt in _pairs(predictions, truth, seed):
         right = (predicted == dealt) & (dealt >= 0)
         macro = [class_shares(hits, codes).mean() for hits, codes in zip(right.T, dealt.T, strict=True)]
         draws.append([*right.sum(0) / (dealt >= 0).sum(0), *macro, hca(right, dealt)])
     return np.array(draws)
+
+
+def path_draws(predictions: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
+    """(draw,): HCA alone, as `null_draws`; the orders are the same."""
+    return np.array([hca(predicted == dealt, dealt) for predicted, dealt in _pairs(predictions, truth, seed)])
+
+
+def _pairs(predictions: np.ndarray, truth: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(predictions of a probe, the paths dealt anew), each probe as often as any other."""
+    rng = np.random.default_rng([seed, 2])
+    kind = np.ravel(np.unique(truth >= 0, axis=0, return_inverse=True)[1])
+    groups = [np.flatnonzero(kind == index) for index in range(kind.max() + 1)]
+    for predicted in np.repeat(predictions, math.ceil(NULL_DRAWS / len(predictions)), axis=0):
+        dealt = truth.copy()
+        for group in groups:
+            dealt[group] = dealt[rng.permutation(group)]
+        yield predicted, dealt
 
 
 def p_values(values: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

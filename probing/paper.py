@@ -130,7 +130,7 @@ def run_site(X: np.ndarray, plan: Plan, settings: PaperSettings | None = None) -
     fitted = plan.split != TEST
     nulls = {
         f"{level} shuffled {shuffle}": plan.labels(level, path)
-        for shuffle, path in enumerate(shuffled_paths(plan, fitted, settings.shuffles, settings.seed))
+        for shuffle, (path, _) in enumerate(shuffled_paths(plan, fitted, settings.shuffles, settings.seed))
         for level in plan.scored
     }
     found = paper_probe(X, labels | nulls, plan.split, settings)

@@ -24,13 +24,13 @@ import numpy as np
 
 from commandline import InputError
 from probing.basis import SpectralBasis
-from probing.controls import shuffled_paths
-from probing.draws import LEAF, Draw, Problem, problems
+from probing.decoding import LevelScores, independent, readings
+from probing.draws import LEAF, Draw, Problem, problems, shuffled
 from probing.features import DenseFeatures
 from probing.grid import Fit, Target, make_basis, make_target, solve_at, solve_path
 from probing.plan import Plan
 from probing.reading import Choice, SiteFeatures, answers, held_out, read
-from probing.site_probes import ControlProbes, LevelProbe, SiteProbes
+from probing.site_probes import ControlProbes, LevelProbe, SiteProbes, leaf_of_class
 from taxonomy.splits import TRAIN, VALIDATION
 
 
@@ -65,6 +65,7 @@ class _Work:
     choices: list[Choice]
     targets: list[Target] = field(default_factory=list)
     fits: list[Fit] = field(default_factory=list)
+    shuffled: list[list[Problem]] = field(default_factory=list)
     nulls: list[Target] = field(default_factory=list)
     null_fits: list[Fit] = field(default_factory=list)
 
@@ -108,13 +109,11 @@ def _refit(X: SiteFeatures, work: list[_Work], settings: Settings, *parts: str) 
     """Fit every problem at its penalty, and shuffled labels at those of the true ones; all of it in one batch."""
     targets, penalties, starts = [], [], []
     for each in work:
-        plan, fitted, chosen = each.draw.plan, each.draw.of(*parts), each.chosen
+        fitted, chosen = each.draw.of(*parts), each.chosen
         each.targets = [make_target(problem.level, problem.codes[fitted], fitted.sum()) for problem in each.problems]
+        each.shuffled = shuffled(each.draw, fitted, settings.shuffles)
         each.nulls = [
-            make_target(level, plan.labels(level, path)[fitted], fitted.sum())
-            for seed in each.draw.seeds
-            for path in shuffled_paths(plan, fitted, settings.shuffles, seed)
-            for level in plan.scored
+            make_target(null.level, null.codes[fitted], fitted.sum()) for shuffle in each.shuffled for null in shuffle
         ]
         targets += [*each.targets, *each.nulls]
         penalties += [choice.penalty for choice in each.choices]
@@ -137,20 +136,39 @@ def _site(X: SiteFeatures, work: _Work) -> SiteProbes:
         for problem, target, fit, choice in zip(work.problems, work.targets, work.fits, work.choices, strict=True)
     ]
     true = {probe.level: probe for probe, problem in zip(probes, work.problems, strict=True) if not problem.labels}
-    shuffled = [
-        answers(X, draw, target.classes, fit, plan.labels(target.name))[0]
-        for target, fit in zip(work.nulls, work.null_fits, strict=True)
-    ]
+    by_chance = _by_chance(X, work)
     return SiteProbes(
         {level: probe for level, probe in true.items() if level != LEAF},
         np.stack(
             [answers(X, draw, *chosen[level].fitted, plan.labels(level), VALIDATION)[0] for level in plan.scored], 1
         ),
         true.get(plan.leaf_level or LEAF) if plan.leaf_lookup else None,
-        np.array(shuffled, np.int32).reshape(-1, len(plan.scored), len(plan.test_units)).transpose(0, 2, 1),
+        by_chance.pop("independent"),
         all(fit.converged for fit in work.null_fits),
+        by_chance,
         _controls(work.problems, probes),
     )
+
+
+def _by_chance(X: SiteFeatures, work: _Work) -> dict[str, np.ndarray]:
+    """Paths by each reading of the probes of shuffled labels, int32 (shuffle, test unit, scored level)."""
+    plan = work.draw.plan
+    truth = plan.scored_path[plan.test_units]
+    codes = plan.taxonomy.codes[:, [plan.taxonomy.level_index(level) for level in plan.scored]]
+    fitted = zip(work.nulls, work.null_fits, strict=True)
+    found: dict[str, list[np.ndarray]] = {"independent": []}
+    for shuffle in work.shuffled:
+        scores: dict[str, LevelScores] = {}
+        for problem, (target, fit) in zip(shuffle, fitted, strict=False):
+            asked = plan.leaf[plan.unit] if problem.level == LEAF else plan.labels(problem.level)
+            scores[problem.level] = LevelScores(target.classes, answers(X, work.draw, target.classes, fit, asked)[1])
+        levels = [scores[level] for level in plan.scored]
+        leaf = scores[plan.leaf_level or LEAF] if plan.leaf_lookup else None
+        leaf = leaf and LevelScores(leaf_of_class(plan, leaf.classes), leaf.values)
+        found["independent"].append(independent(levels, truth))
+        for name, paths in readings(levels, leaf, codes, truth).items():
+            found.setdefault(name, []).append(paths)
+    return {name: np.array(paths, np.int32).reshape(-1, *truth.shape) for name, paths in found.items()}
 
 
 def _controls(problems: list[Problem], probes: list[LevelProbe]) -> tuple[ControlProbes, ...]:

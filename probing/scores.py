@@ -16,7 +16,7 @@ from probing.bootstrap import LeafBootstrap, macro_interval
 from probing.controls import CONTROL, REHUNG, tested
 from probing.decoding import LevelScores
 from probing.information import losses, prior_losses, top_k
-from probing.nulls import Nulls, null_draws
+from probing.nulls import Nulls, null_draws, path_draws
 from probing.plan import Plan
 from probing.shares import class_shares, frechet_bounds, hca, independent_product
 from probing.site_probes import ControlProbes, LevelProbe, SiteProbes, leaf_of_class
@@ -48,9 +48,17 @@ class Scorer:
 
     def nulls(self, probes: SiteProbes) -> Nulls:
         """What chance does to these probes' accuracies and HCA."""
+        readings = self.readings(probes) if probes.shuffled_readings else {}
         return Nulls(
             null_draws(self.predicted(probes)[None], self.truth, self.seed),
             null_draws(probes.shuffled, self.truth, self.seed),
+            {
+                name: (
+                    path_draws(found[None], self.truth, self.seed),
+                    path_draws(probes.shuffled_readings[name], self.truth, self.seed),
+                )
+                for name, found in readings.items()
+            },
         )
 
     def predicted(self, probes: SiteProbes) -> np.ndarray:
@@ -78,7 +86,10 @@ class Scorer:
                 record["shuffled_converged"] = probes.shuffled_converged
                 record |= self._controls(probes, column)
             records.append(record)
-        return records, self._site(probes) | _spread("shuffled", nulls, -1)
+        site = self._site(probes) | _spread("shuffled", nulls, -1)
+        for name in decoding.READINGS:
+            site |= _named(f"shuffled_{name}", nulls.of_reading(name))
+        return records, site
 
     def _level(self, probe: LevelProbe, column: int) -> Record:
         truth = self.truth[:, column]
@@ -212,16 +223,8 @@ class Scorer:
     def readings(self, probes: SiteProbes, options: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Paths of the test units by each reading but the independent one (`probing.decoding`), int (test unit, scored
         level); of the units with a level, -1 where they lack one. `leaf_lookup` is left out where it cannot be."""
-        scores = level_scores(probes, self.plan.scored)
-        found = {
-            "top_down": decoding.top_down(scores, self.codes, self.truth, options),
-            "joint": decoding.joint(scores, self.codes, self.truth, options),
-        }
-        if probes.leaf is not None:
-            leaves = leaf_of_class(self.plan, probes.leaf.classes)
-            values = probes.leaf.log_probabilities
-            found["leaf_lookup"] = decoding.leaf_lookup(leaves, values, self.codes, self.truth, options)
-        return found
+        leaf = probes.leaf and LevelScores(leaf_of_class(self.plan, probes.leaf.classes), probes.leaf.log_probabilities)
+        return decoding.readings(level_scores(probes, self.plan.scored), leaf, self.codes, self.truth, options)
 
     def _fitted_paths(self) -> np.ndarray:
         paths = self.plan.scored_path[self.fitted]
@@ -272,9 +275,13 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _nothing(name: str) -> Record:
-    return {name: math.nan, f"{name}_low": math.nan, f"{name}_high": math.nan}
+    return _named(name, (math.nan, math.nan, math.nan))
 
 
 def _spread(name: str, nulls: Nulls, column: int) -> Record:
-    middle, low, high = nulls.spread(column)
+    return _named(name, nulls.spread(column))
+
+
+def _named(name: str, numbers: tuple[float, float, float]) -> Record:
+    middle, low, high = numbers
     return {name: middle, f"{name}_low": low, f"{name}_high": high}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -67,6 +68,9 @@ class SiteProbes:
     """int32 (shuffle, test unit, scored level): what probes fitted on shuffled labels predict; -1 where the unit does
     not have the level."""
     shuffled_converged: bool
+    shuffled_readings: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Paths that those probes give by each other reading (`probing.decoding`), as `shuffled`; none with the published
+    protocol."""
     controls: tuple[ControlProbes, ...] = ()
 
     def predicted_leaf(self, plan: Plan) -> np.ndarray | None:

@@ -64,7 +64,10 @@ def accuracy_rows(probes: Sequence[Record], hca: Sequence[Record], summary: Mapp
         rows.append([record["site"], *cells, whole, percent(record["product"]), *others, rehung])
     first, rest = [column[0] for column in columns], [""] * 4
     rows.append(["majority", *(percent(cell["majority"]) for cell in first), percent(hca[0]["majority_path"]), *rest])
-    rows.append(["shuffled", *(null(column) for column in columns), null(hca), *rest])
+    by_chance = [
+        "" if math.isnan(hca[0][name]) else null(hca, name) for name in ("shuffled_leaf_lookup", "shuffled_joint")
+    ]
+    rows.append(["shuffled", *(null(column) for column in columns), null(hca), "", *by_chance, ""])
     rows.append(["n (leaves)", *(f"{cell['n_test']:,} ({cell['leaves_test']:,})" for cell in [*first, hca[0]]), *rest])
     return rows
 

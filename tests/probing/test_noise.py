@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from probing.decoding import READINGS
 from probing.paper import run_site
 from probing.paper_training import PaperSettings
 from probing.plan import Plan, make_plan
@@ -39,6 +40,9 @@ def reported(records: list[Record], site: Record) -> Iterator[tuple[str, float, 
         for name, null in (("accuracy", "shuffled"), ("macro_accuracy", "shuffled_macro")):
             yield f"{record['level']} {name}", record[name], record[f"{null}_low"], record[f"{null}_high"]
     yield "hca", site["hca"], site["shuffled_low"], site["shuffled_high"]
+    for name in READINGS:
+        if np.isfinite(site[f"shuffled_{name}"]):
+            yield name, site[name], site[f"shuffled_{name}_low"], site[f"shuffled_{name}_high"]
 
 
 def within(protocol: Callable[[np.ndarray, Plan, int], SiteProbes]) -> dict[str, int]:
@@ -58,7 +62,7 @@ def within(protocol: Callable[[np.ndarray, Plan, int], SiteProbes]) -> dict[str,
 def test_strict_is_within_its_null_on_noise_in_93_of_100_seeds() -> None:
     counts = within(strict)
     print("strict", counts)
-    assert len(counts) == 7
+    assert len(counts) == 7 + len(READINGS)
     assert min(counts.values()) >= 93, counts
 
 

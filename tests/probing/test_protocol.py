@@ -71,6 +71,27 @@ def test_probes_of_shuffled_labels_know_nothing() -> None:
     assert np.mean(agree) > 0.35, "paths are shuffled whole: by chance a family would fit 1 in 4 species"
 
 
+@pytest.mark.parametrize("tree", [balanced_tree((2, 4, 12)), ragged_tree()], ids=["balanced", "ragged"])
+def test_readings_of_shuffled_probes_are_paths_of_the_tree_and_their_nulls_are_chance(tree: Taxonomy) -> None:
+    plan = planned(tree, 60)
+    X, _ = clusters(tree, plan.leaf, 0.1)
+    probes = probe_site(X, plan, SETTINGS)
+    codes = tree.codes[:, [tree.level_index(level) for level in plan.scored]]
+    truth = plan.scored_path[plan.test_units]
+    assert set(probes.shuffled_readings) == {"top_down", "joint", "leaf_lookup"}
+    for name, found in probes.shuffled_readings.items():
+        assert found.shape == (2, *truth.shape)
+        assert (found[0] != found[1]).any(), "two shuffles are two draws"
+        if name == "joint":  # never contradicts itself
+            known = {tuple(np.where(present, path, -1)) for path in codes for present in truth >= 0}
+            assert {tuple(path) for path in found[0]} <= known
+        assert ((found == truth).all(2)).mean() < 0.35
+    site = Scorer(plan, draws=100, seed=0, refit=True).score(probes)[1]
+    for name in probes.shuffled_readings:
+        low, middle, high = (site[f"shuffled_{name}{end}"] for end in ("_low", "", "_high"))
+        assert low <= middle <= high < 0.5 < site[name]
+
+
 def test_the_record_counts_what_it_says() -> None:
     tree = balanced_tree()
     plan = planned(tree, 16)
