@@ -147,8 +147,10 @@ def _bits_panel(panel: Axes, records: Sequence[Record]) -> None:
         ("rehung_bits", ORANGE, "s", "re-hung taxonomy"),
         ("control_bits", GREEN, "^", "control task"),
     ):
+        bits = _numbers(records, key)
+        absent = bool(np.isnan(bits).all())  # at a level of leaves there is no re-hanging, as published no control
         panel.plot(
-            np.arange(len(records)), _numbers(records, key), color=colour, marker=marker, ms=3, lw=1, label=label
+            np.arange(len(records)), bits, color=colour, marker=marker, ms=3, lw=1, label=None if absent else label
         )
     _curve(panel, records, "usable_bits", 1, "probe, 95 % interval over leaves")
 

@@ -55,7 +55,9 @@ def render(probes: ProbeRun) -> str:
     return environment.get_template("report.html.j2").render(
         title=f"{_name(summary['store'].get('model'))} on {_name(summary['store'].get('dataset'))}",
         summary=summary,
-        headline=published_headline(model) if summary["protocol"] == "paper" else headline(model, found),
+        headline=headline(model, found)
+        if summary["protocol"] != "paper"
+        else published_headline(model, summary["config"]["epochs"]),
         curves=Markup(figures.accuracy_curves(probes.probes, sites, levels)),
         bits_curves=Markup(figures.bits_curves(probes.probes, sites, levels)),
         baselines=[record["site"] for record in hca if record["stage"] == figures.BASELINE],
@@ -105,14 +107,15 @@ def headline(hca: Sequence[Record], found: Sequence[Change]) -> str:
     return text + "."
 
 
-def published_headline(hca: Sequence[Record]) -> str:
+def published_headline(hca: Sequence[Record], epochs: int) -> str:
     """What can be said of the published protocol: it has no validation to pick a site by."""
     last = hca[-1]
-    return (
+    text = (
         "Published protocol (arXiv 2505.24840), reproduced with its defects: good to explain a published number, and "
         f"for nothing else. At the last site, {last['site']}, it reports HCA {_share(last)}, each level at the epoch "
         f"that is best on test (n = {last['n_test']:,} test samples of {last['leaves_test']:,} leaves)."
     )
+    return " ".join([text, *table.shortened(epochs)])
 
 
 def _largest_drop(hca: Sequence[Record], steps: Sequence[Change]) -> str:

@@ -42,6 +42,7 @@ from probing.results import (
 from probing.rows import budget_of, choose_rows, plan_of, read_site
 from probing.run import settings_of
 from probing.scores import Record, Scorer
+from probing.table import shortened
 
 HCA = "HCA"
 """The level under which the tables hold HCA."""
@@ -81,6 +82,8 @@ def run(config: CompareConfig) -> None:
         write_table(folder, "steps", steps)
         summary = _summary(config, probing, earlier, store, plan, paper)
         write_summary(folder, summary, COMPARISON)
+    for line in shortened(config.epochs):
+        print(line)
     print(comparison_table(found, [step for step in steps if step["site"] == ALL_SITES], [*plan.scored, HCA]))
     print(f"\n{out}: comparison.parquet, steps.parquet, summary.json")
 

@@ -117,6 +117,7 @@ def test_tables_add_up_and_a_strict_run_is_read(tmp_path: Path, capsys: pytest.C
     capsys.readouterr()
     assert command("compare", store, "--epochs=5") == 0
     printed = capsys.readouterr().out
+    assert "Trained for 5 epochs, not for the published 500" in printed
     comparison, steps, summary = tables(tmp_path / "s.compare")
     assert summary["strict"]["read_from"] == str(tmp_path / "s.probe")
     assert fitted[2]["strict"]["read_from"] is None

@@ -494,6 +494,9 @@ def test_the_published_protocol_goes_through_everything(tmp_path: Path, capsys: 
     assert found.summary["protocol"] == "paper"
     assert len(found.summary["choices"]) == len(CHOICES)
     assert "PUBLISHED PROTOCOL" in printed.splitlines()[0]
+    short = "Trained for 5 epochs, not for the published 500"
+    assert short in printed
+    assert short in render(found)
     for choice in CHOICES:
         assert choice.why in printed
     assert "--max_iter" not in printed

@@ -18,9 +18,11 @@ from extract import Store
 from extract.__main__ import COMMANDS
 from hooks import load
 from hooks.text import TextPrompt, _tokenize
+from probing.__main__ import COMMANDS as PROBING
 from probing.baselines import TEXT_NAMES, TOKENS, pooled_tokens, text_baselines, token_counts
 from probing.plan import make_plan
 from probing.protocol import Settings, probe_site
+from probing.results import ProbeRun
 from taxonomy import Taxonomy
 
 FAMILIES = ("Zibud", "Kolam", "Rupet", "Vofin")
@@ -118,3 +120,30 @@ def test_counts_are_of_tokens_in_two_kinds_of_rows() -> None:
     np.testing.assert_array_equal(found, [[2, 1], [0, 1], [1, 0], [1, 0], [0, 0]])
     np.testing.assert_array_equal(token_counts([[1, 1], [1, 1], [2]]), [[2, 0], [2, 0], [0, 1]])
     assert TOKENS not in TEXT_NAMES
+
+
+@pytest.mark.slow
+def test_the_command_puts_the_baselines_of_a_text_store_beside_its_sites(
+    stores: dict[tuple[str, str], Store], tmp_path: Path
+) -> None:
+    """With the label in the prompt its tokens give the family away, the name's words and characters do not."""
+    for template in ("question", "answered"):
+        store, out = stores[template, "mean"], tmp_path / template
+        argv = [store.path, "--baselines=true", "--sites=text.0", "--penalties=[1.0,0.1,0.01]", f"--out={out}"]
+        assert main("python -m probing", PROBING, "run", [str(word) for word in argv]) == 0
+    asked, answered = (ProbeRun.open(tmp_path / template) for template in ("question", "answered"))
+    assert [record["site"] for record in answered.hca] == [*TEXT_NAMES, TOKENS, "text.0"]
+    assert {record["stage"] for record in answered.hca[:3]} == {"baseline"}
+    accuracy = {
+        (name, record["site"]): record["accuracy"]
+        for name, run in (("question", asked), ("answered", answered))
+        for record in run.probes
+        if record["level"] == "family"
+    }
+    assert min(accuracy["answered", TOKENS], accuracy["answered", "text.0"]) >= 0.9, accuracy
+    assert max(accuracy[template, name] for template in ("question", "answered") for name in TEXT_NAMES) <= 0.6
+    assert accuracy["question", TOKENS] <= 0.6
+    counts = text_baselines(stores["answered", "mean"], every(stores["answered", "mean"]))
+    assert {record["site"]: record["width"] for record in answered.hca[:3]} == {
+        name: X.shape[1] for name, X in counts.items()
+    }
