@@ -62,6 +62,7 @@ def test_no_difference_is_exactly_none() -> None:
     assert (change.difference, change.low, change.high, change.clear) == (0, 0, 0, False)
 
 
+@pytest.mark.slow
 def test_hits_are_those_of_the_predictions(tmp_path: Path) -> None:
     store = planted(tmp_path / "planted.zarr", ragged_tree())
     run = probe(store)

@@ -139,6 +139,7 @@ def test_tables_add_up_and_a_strict_run_is_read(tmp_path: Path, capsys: pytest.C
     assert {r["level"]: r["strict"] for r in comparison if r["site"] == "projector" and r["level"] in strict} == strict
 
 
+@pytest.mark.slow
 def test_the_strict_run_of_another_store_is_not_read(tmp_path: Path) -> None:
     store = planted(tmp_path / "s.zarr", ("projector",))
     assert command(store) == 0

@@ -127,6 +127,7 @@ def test_constant_and_repeated_features_do_no_harm() -> None:
     assert_close(coef[:, -1], coef[:, 0])
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     n=st.integers(6, 60),

@@ -12,6 +12,7 @@ from probing import LinearProbe, MLPProbe
 from tests.probing.test_grid import data
 
 
+@pytest.mark.slow
 @parametrize_with_checks([MLPProbe()])
 def test_scikit_learn_s_own_checks(estimator, check) -> None:
     check(estimator)

@@ -345,6 +345,7 @@ def noise_within_null(seed: int) -> list[bool]:
     return [r[f"{of}_low"] - 1e-9 <= value <= r[f"{of}_high"] + 1e-9 for value, r, of in numbers]
 
 
+@pytest.mark.slow
 def test_noise_is_within_its_null() -> None:
     within = np.array([noise_within_null(seed) for seed in range(6)])
     assert within.sum() >= within.size - 6

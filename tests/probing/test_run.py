@@ -98,6 +98,7 @@ def test_every_column_is_described(tmp_path: Path) -> None:
             assert key in described or stem in described, f"docs/results.md does not say what {key} is"
 
 
+@pytest.mark.slow
 def test_the_tables_agree_with_each_other(tmp_path: Path) -> None:
     found = probe(planted(tmp_path / "planted.zarr"))
     predictions = found.predictions().to_pylist()
@@ -113,6 +114,7 @@ def test_the_tables_agree_with_each_other(tmp_path: Path) -> None:
         assert np.mean(list(right.values())) == pytest.approx(record["hca"])
 
 
+@pytest.mark.slow
 def test_the_summary_says_where_it_comes_from(tmp_path: Path) -> None:
     store = planted(tmp_path / "planted.zarr")
     probe(store, seed=5)
@@ -124,6 +126,7 @@ def test_the_summary_says_where_it_comes_from(tmp_path: Path) -> None:
     assert {"torch", "numpy", "python", "taxoprobe"} <= set(summary["versions"])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_tables(tmp_path: Path) -> None:
     store = planted(tmp_path / "planted.zarr")
     first, second = (probe(store, out=str(tmp_path / name)) for name in ("a", "b"))
@@ -200,6 +203,7 @@ def test_text_store_with_a_quarantined_row(tmp_path: Path) -> None:
     assert (found.hca[0]["n_test"], found.hca[0]["hca"]) == (10, 1)
 
 
+@pytest.mark.slow
 def test_an_earlier_result_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     store = planted(tmp_path / "planted.zarr")
     probe(store, seed=1)
@@ -229,6 +233,7 @@ def test_a_killed_run_leaves_the_earlier_result_and_the_next_one_replaces_it(tmp
     assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["planted.probe", "planted.zarr"]
 
 
+@pytest.mark.slow
 def test_an_unfinished_store_says_how_much_is_missing(tmp_path: Path) -> None:
     status = ["ok" if row % 4 else "pending" for row in range(128)]
     store = planted(tmp_path / "planted.zarr", status=status)
@@ -328,6 +333,7 @@ def test_the_results_of_something_else_are_not_read(tmp_path: Path) -> None:
         ProbeRun.open(tmp_path)
 
 
+@pytest.mark.slow
 def test_results_that_are_not_there_or_damaged(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no probe results here"):
         ProbeRun.open(tmp_path / "x.zarr")
@@ -422,6 +428,7 @@ def test_questions_add_what_the_options_allow(tmp_path: Path) -> None:
     assert record["recovery"] == pytest.approx(record["choice_accuracy"] - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "batches"),
     [
@@ -482,6 +489,7 @@ def test_seeds_of_the_stored_split_add_nulls_and_controls(
     assert "3 seeds: all have this split" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_published_protocol_goes_through_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its tables are those of `probing.paper` on the same rows, beside a strict run that stays; it says what it is."""
     store = planted(tmp_path / "planted.zarr")
@@ -566,6 +574,7 @@ def test_settings_of_the_other_protocol_are_told(tmp_path: Path, changes: dict, 
         run(ProbeConfig(store=str(planted(tmp_path / "planted.zarr")), **changes))
 
 
+@pytest.mark.slow
 def test_bits_added_lengths_and_changes(tmp_path: Path) -> None:
     store = planted(tmp_path / "planted.zarr")
     found = probe(store, conditional=["projector+encoder.2"], description=True)
@@ -583,6 +592,7 @@ def test_bits_added_lengths_and_changes(tmp_path: Path) -> None:
         probe(store, conditional=["projector"])
 
 
+@pytest.mark.slow
 def test_a_name_spells_its_parent(tmp_path: Path) -> None:
     """Binomials whose features are noise: words read the genus of species never seen, and not that of held-out ones."""
     paths = [[f"f{g // 6}", f"genus{g}", f"genus{g} sp{g}x{k}"] for g in range(12) for k in range(6)]

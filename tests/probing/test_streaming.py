@@ -219,6 +219,7 @@ def test_a_whole_run_stays_within_the_budget(tmp_path: Path) -> None:
         assert np.abs(probes["streamed"][key] - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_a_run_that_streams_has_the_same_tables(tmp_path: Path, capsys, streams: list[object]) -> None:
     store = planted_wide(tmp_path)
     streamed, made = probe(store, tmp_path / "2", memory_budget=2), len(streams)
@@ -256,6 +257,7 @@ def test_what_a_budget_does_not_allow_is_told_before_any_work(tmp_path: Path, ch
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_what_streams_by_default_is_decided_by_the_free_memory(
     tmp_path: Path, streams: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
