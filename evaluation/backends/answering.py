@@ -52,6 +52,7 @@ class Answering:
     images: int
     """Images in a batch, at most; likewise."""
     throughput: Throughput = field(default_factory=Throughput)
+    _noted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.stops = frozenset(_stops(self.model, self.letters.tokenizer))
@@ -158,15 +159,21 @@ class Answering:
         key, counts = prompt.ask.key, (prompt.length, len(tokens))
         try:
             scores = self.letters.logits(logits.float(), prompt.ask.letters, prompt.before).cpu().numpy()
-        except InputError as error:
-            return Answer(key, text, None, *counts, status="error", error=str(error))
+        except InputError as error:  # the reply says something all the same
+            self._note(str(error))
+            scores = None
         return Answer(key, text, scores, *counts)
+
+    def _note(self, said: str) -> None:
+        if said not in self._noted:
+            self._noted.add(said)
+            tqdm.write(f"note: {said}", file=sys.stderr)
 
     def _at_most(self, name: Literal["rows", "images"], size: int) -> None:
         if size < getattr(self, name):
             setattr(self, name, size)
             unit = {"rows": "questions", "images": "images"}[name]
-            tqdm.write(f"note: out of memory; from here on at most {size} {unit} in a forward pass", file=sys.stderr)
+            self._note(f"out of memory; from here on at most {size} {unit} in a forward pass")
 
     def _too_large(self, cluster: Cluster, error: Exception) -> list[Answer]:
         return [_failed(prompt.ask, error) for prompt in cluster.prompts]

@@ -182,7 +182,10 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             for number, line in enumerate(lines, start=1):
                 if not line.strip():
                     continue
-                row = json.loads(line)
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise InputError(f"{path}, line {number}: not JSON ({error})") from error
                 if not isinstance(row, dict):
                     raise InputError(f"{path}, line {number}: expected an object, found {row!r}")
                 yield number, row

@@ -89,20 +89,40 @@ def test_a_model_is_known_by_its_content(causal_lm: Path, tmp_path: Path) -> Non
     assert AskRun.open(tmp_path / "run").answers().to_pylist() == whole
 
 
-@pytest.mark.slow
-def test_a_language_model_on_the_studys_questions(causal_lm: Path, shared: Path | None, tmp_path: Path) -> None:
+def published_words(shared: Path | None, kind: str, out: Path) -> list[str]:
     if shared is None:
         pytest.skip("no real data here")
     data = shared / "data"
-    words = [
-        f"--model={causal_lm}",
-        f"--questions={data / 'questions' / 'CUB200_with_similar_choice.jsonl.gz'}",
+    return [
+        f"--questions={data / 'questions' / f'CUB200_with_{kind}_choice.jsonl.gz'}",
         f"--taxonomy={data / 'taxonomies' / 'hierarchy_CUB200.json'}",
         "--levels=order,family,genus,species",
         "--device=cpu",
         "--limit=30",
-        f"--out={tmp_path / 'run'}",
+        "--bootstrap=100",
+        f"--out={out}",
     ]
+
+
+@pytest.mark.slow
+def test_a_vision_language_model_on_the_studys_questions(
+    checkpoints: dict[str, Path], shared: Path | None, tmp_path: Path
+) -> None:
+    """The photographs are not needed to ask with a grey image."""
+    words = published_words(shared, "random", tmp_path / "run")
+    found = evaluation(f"--model={checkpoints['qwen2_5_vl']}", *words, "--shown=blank")
+    assert found.returncode == 0, found.stderr
+    assert "cub-0: 30 images" in found.stdout
+    rows = AskRun.open(tmp_path / "run").answers().to_pylist()
+    assert len(rows) == 120
+    assert {row["status"] for row in rows} == {"ok"}
+    assert {row["level"] for row in rows} == {"order", "family", "genus", "species"}
+    assert np.isfinite([row["letter_logits"] for row in rows]).all()
+
+
+@pytest.mark.slow
+def test_a_language_model_on_the_studys_questions(causal_lm: Path, shared: Path | None, tmp_path: Path) -> None:
+    words = [f"--model={causal_lm}", *published_words(shared, "similar", tmp_path / "run")]
     refused = evaluation(*words)
     assert refused.returncode == 2
     assert "is a language model without vision: add --text_only" in refused.stderr

@@ -246,6 +246,7 @@ def _process(folder: Path, log: Path, pause: float) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+@pytest.mark.slow
 def test_killed_at_random_it_resumes_exactly(folder: Path) -> None:
     """kill -9 at random moments: what was written stays, is not asked again, and the end is the same."""
     log, rng = folder / "log", random.Random(0)

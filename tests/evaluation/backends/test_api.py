@@ -291,6 +291,7 @@ def test_the_estimate(tmp_path: Path) -> None:
     assert estimate(asks, Prices(2.0, 10.0)).endswith(f"estimated cost {(tokens * 2 + 432 * 10) / 1e6:.2f}")
 
 
+@pytest.mark.slow
 def test_the_key_is_in_nothing_that_is_written(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -333,6 +334,7 @@ def test_where_the_key_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
         key_of("OPENAI_API_KEY", "https://api.openai.com/v1")
 
 
+@pytest.mark.slow
 def test_a_local_server_needs_no_key(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     write_bank(tmp_path, per_leaf=1)

@@ -95,6 +95,7 @@ def test_each_image_is_encoded_once(loaded, photographs, monkeypatch):
     assert len(calls) == 3
 
 
+@pytest.mark.slow
 def test_answers_do_not_depend_on_grouping(loaded, photographs):
     groups = [[*questions(photo), *questions(photo, 3)] for photo in photographs]
     backend = VisionLanguageBackend(loaded)
@@ -270,13 +271,13 @@ def test_a_prompt_read_in_both_directions_is_never_shared(prefix_lm, photographs
         assert answers[ask.key].text.startswith(prefix_lm.tokenizer.decode(logits.argmax()))
 
 
-def test_a_letter_that_is_no_token_is_an_error_with_the_text_kept(loaded, photographs):
+def test_where_a_letter_is_no_token_the_reply_is_kept(loaded, photographs, capsys):
     asks = [replace(ask, letters=("A", "Qx")) for ask in questions(photographs[0])]
+    plain = by_key(VisionLanguageBackend(loaded).answer([questions(photographs[0])]))
     for answer in VisionLanguageBackend(loaded).answer([asks]):
-        assert answer.status == "error"
-        assert "no single token for the letter 'Qx'" in str(answer.error)
-        assert answer.letter_logits is None
-        assert answer.tokens_out == 1
+        assert (answer.status, answer.letter_logits, answer.tokens_out) == ("ok", None, 1)
+        assert answer.text == plain[answer.key].text
+    assert "no single token for the letter 'Qx'" in capsys.readouterr().err
 
 
 def test_a_language_model_is_refused(causal_lm):

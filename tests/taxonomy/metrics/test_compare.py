@@ -10,6 +10,7 @@ from taxonomy.metrics import compare_paths, path_scores
 from tests.taxonomy.metrics.test_tree import Case, cases
 
 
+@pytest.mark.slow
 @given(cases())
 def test_differences_are_those_of_the_scores(case: Case) -> None:
     tree, predicted, truth, _ = case

@@ -130,6 +130,7 @@ def test_hierarchical_f1_is_that_of_hiclass(published: Path) -> None:
         assert getattr(scores, f"h_{name}") == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_guessing_scores_zero_once_chance_is_taken_off() -> None:
     rng = np.random.default_rng(0)
     options = np.tile(np.arange(4), (200_000, 3, 1))

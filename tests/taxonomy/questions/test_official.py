@@ -133,9 +133,12 @@ def test_files_that_are_no_banks(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match="not a readable question bank"):
         Bank.open(tmp_path / "bad.parquet")
-    (tmp_path / "cut.jsonl").write_text('{"image": ')
-    with pytest.raises(InputError, match="not a readable question file"):
+    (tmp_path / "cut.jsonl").write_text(json.dumps(TERRIER) + '\n{"image": ')
+    with pytest.raises(InputError, match=r"cut\.jsonl, line 2: not JSON"):
         Bank.open(tmp_path / "cut.jsonl", TREE)
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(json.dumps(TERRIER).encode())[:-9])
+    with pytest.raises(InputError, match="not a readable question file"):
+        Bank.open(tmp_path / "cut.jsonl.gz", TREE)
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(InputError, match="holds no questions"):
         Bank.open(tmp_path / "empty.jsonl", TREE)
