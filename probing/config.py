@@ -64,7 +64,7 @@ class ProbeConfig(Config):
     """A store of the same samples with their pixels shuffled: likewise."""
     baselines: bool = False
     """Probe what needs no model too: a 16 x 16 thumbnail and a colour histogram of the images; in a text store, the
-    words and character trigrams of the leaves' names."""
+    words and character trigrams of the leaves' names, and the tokens that are pooled."""
     questions: str | None = None
     """A question bank (JSON lines or Parquet): every reading is also kept to its options."""
     conditional: Names = None
