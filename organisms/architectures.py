@@ -9,7 +9,7 @@ matters.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,35 @@ class Scale:
     vision_intermediate: int
     tile: int
     """Patches along one side of a tile; without tiles an image has up to (2 tile) x (2 tile) patches."""
+    vocabulary: int = 512
+    """Tokens, at most."""
+    rope_theta: float = 1e6
+    """The slowest rotary frequency is about 1 / `rope_theta`: shorter prompts want it faster."""
+    pixels: dict[str, Any] = field(default_factory=dict)
+    """The image processor's `image_mean` and `image_std`, where they are not the family's own."""
 
 
 SCALES = {
     "tiny": Scale(64, 4, 4, 2, 128, 64, 3, 4, 128, tile=4),
     "bench": Scale(640, 12, 10, 5, 1792, 384, 8, 6, 1536, tile=8),
+    "organism": Scale(
+        64,
+        4,
+        4,
+        4,
+        128,
+        64,
+        3,
+        4,
+        128,
+        tile=2,
+        vocabulary=768,
+        rope_theta=1e4,
+        pixels={"image_mean": [0.5] * 3, "image_std": [0.5] * 3},
+    ),
 }
-"""`tiny`: a few 100k parameters, for demos and tests. `bench`: more than 50M, for timings that mean something."""
+"""`tiny`: a few 100k parameters, for demos and tests. `bench`: more than 50M, for timings that mean something.
+`organism`: half a million, what `organisms.training` trains."""
 
 _CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _QWEN = (*_CHATML, "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
@@ -121,9 +143,9 @@ def _qwen_processor(folder: Path, s: Scale, corpus: Iterable[str], processor: st
     """Dynamic resolution: an image keeps its shape, within 2 x 2 patches to (2 tile) x (2 tile) of them."""
     from transformers import Qwen2VLImageProcessorPil
 
-    tokenizer = train_tokenizer(_QWEN, corpus, extra_special_tokens=list(_QWEN[len(_CHATML) :]))
+    tokenizer = train_tokenizer(_QWEN, corpus, s.vocabulary, extra_special_tokens=list(_QWEN[len(_CHATML) :]))
     pixels = {"shortest_edge": (2 * patch) ** 2, "longest_edge": (2 * s.tile * patch) ** 2}
-    images = Qwen2VLImageProcessorPil(patch_size=patch, merge_size=2, temporal_patch_size=2, size=pixels)
+    images = Qwen2VLImageProcessorPil(patch_size=patch, merge_size=2, temporal_patch_size=2, size=pixels, **s.pixels)
     video = {
         **_VIDEO,
         "max_frames": 768,
@@ -170,7 +192,7 @@ def _qwen2_5_vl(folder: Path, s: Scale, corpus: Iterable[str]) -> tuple[str, Any
         "do_sample_frames": False,
     }
     tokenizer = _qwen_processor(folder, s, corpus, "Qwen2_5_VLProcessor", video, patch)
-    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": sections}
+    rope = {"rope_type": "default", "rope_theta": s.rope_theta, "mrope_section": sections}
     return "Qwen2_5_VLForConditionalGeneration", Qwen2_5_VLConfig(
         text_config=_text_config(tokenizer, s, rope_parameters=rope),
         vision_config={
@@ -198,7 +220,7 @@ def _qwen3_vl(folder: Path, s: Scale, corpus: Iterable[str]) -> tuple[str, Any]:
         "image_std": [0.5, 0.5, 0.5],
     }
     tokenizer = _qwen_processor(folder, s, corpus, "Qwen3VLProcessor", video, patch)
-    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": sections, "mrope_interleaved": True}
+    rope = {"rope_type": "default", "rope_theta": s.rope_theta, "mrope_section": sections, "mrope_interleaved": True}
     return "Qwen3VLForConditionalGeneration", Qwen3VLConfig(
         text_config=_text_config(tokenizer, s, head_dim=head, rope_parameters=rope),
         vision_config={

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from commandline import InputError
+from organisms.training.recipes import LEVELS
 from taxonomy import Taxonomy
 
-LEVELS = ("family", "genus", "species")
 SPLITS = ("train", "train", "train", "validation", "test")
 """The split of image k of a species is entry k modulo 5 (the images are independent draws: any rule is fair)."""
+
+World = Literal["shown", "train", "validation"]
+"""Of the same taxonomy: what `render_world` writes, and what organisms learn from and are chosen by."""
 
 _HUES = np.array([[0.36, -0.18, -0.18], [-0.26, 0.26, 0.0], [-0.08, -0.22, 0.30]])
 """Offsets from grey, each summing to zero: red, green, violet. So small that no channel saturates."""
@@ -50,9 +54,9 @@ def render(species: int, rng: np.random.Generator, width: int = 112, height: int
     """One image of a species (0 to 35): uint8 (height, width, 3)."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     half = min(width, height) / 2
-    turn, radius = np.deg2rad(rng.uniform(-30, 30)), rng.uniform(0.65, 0.9)
-    u = (x - width / 2) / half - rng.uniform(-0.15, 0.15)
-    v = (y - height / 2) / half - rng.uniform(-0.15, 0.15)
+    turn, radius = np.deg2rad(rng.uniform(-20, 20)), rng.uniform(0.7, 0.9)
+    u = (x - width / 2) / half - rng.uniform(-0.12, 0.12)
+    v = (y - height / 2) / half - rng.uniform(-0.12, 0.12)
     u, v = (np.cos(turn) * u + np.sin(turn) * v) / radius, (np.cos(turn) * v - np.sin(turn) * u) / radius
 
     inside = _outline(species // 9, u, v)
@@ -68,6 +72,11 @@ def render(species: int, rng: np.random.Generator, width: int = 112, height: int
     image = body * (shade[..., None] + hue) + (1 - body) * background
     image = image * rng.uniform(0.85, 1.07) + rng.normal(0, 0.025, image.shape)
     return (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+
+
+def draws(seed: int, species: int, k: int, world: World = "shown") -> np.random.Generator:
+    """The generator of image `k` of a species; no two worlds share one under any seed."""
+    return np.random.default_rng([seed, species, k, get_args(World).index(world)])
 
 
 def _outline(family: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -118,7 +127,7 @@ def render_world(
     rows = []
     for k in tqdm(range(n_per_species), "rendering", unit=f"x{len(PATHS)} images", disable=not progress):
         for species, path in enumerate(PATHS):
-            rng = np.random.default_rng([seed, species, k])
+            rng = draws(seed, species, k)
             width, height = rng.integers(size // 2, size + 1, 2).tolist() if ragged else (size, size)
             file = Path("images", *path, f"{path[-1]}_{k:04d}.png")
             (root / file).parent.mkdir(parents=True, exist_ok=True)
