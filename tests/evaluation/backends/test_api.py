@@ -267,6 +267,21 @@ def test_it_stops_before_it_costs_too_much(server: Server) -> None:
     assert asking.budget.spent == pytest.approx(0.99)
 
 
+def test_what_is_under_way_counts_as_spent(server: Server) -> None:
+    """Eight at a time, of which three more may be paid for after the first."""
+
+    def reply(number: int, body: dict[str, Any]) -> Reply:
+        time.sleep(0.1)
+        return said("A")
+
+    server.reply = reply
+    asking = backend(server, budget=Budget(Prices(1000, 5000), max_cost=0.5), concurrency=8)
+    only(asking.answer([[ask()]]))
+    with pytest.raises(InputError, match=r"before --max_cost 0\.5 is passed"):
+        list(asking.answer([[ask(number) for number in range(1, 9)]]))
+    assert len(server.requests) == 4
+
+
 def test_what_is_paid_for_is_kept_when_it_stops(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
