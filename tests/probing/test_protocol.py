@@ -90,6 +90,7 @@ def test_readings_of_shuffled_probes_are_paths_of_the_tree_and_their_nulls_are_c
     for name in probes.shuffled_readings:
         low, middle, high = (site[f"shuffled_{name}{end}"] for end in ("_low", "", "_high"))
         assert low <= middle <= high < 0.5 < site[name]
+        assert middle > 0.02, "chance is not never"
 
 
 def test_the_record_counts_what_it_says() -> None:
