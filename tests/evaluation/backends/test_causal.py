@@ -11,6 +11,7 @@ import torch
 from commandline import InputError
 from evaluation.backends.causal import CausalBackend
 from evaluation.backends.letters import Letters
+from evaluation.backends.rendering import renderer
 from hooks import load
 
 from .conftest import questions
@@ -138,3 +139,14 @@ def test_a_letter_that_melts_into_the_text_before_it_is_no_token():
     assert made.tokenize("So:A") == ["▁So", ":A"]
     with pytest.raises(InputError, match="no single token for the letter 'A' after 'So:'"):
         Letters(made).tokens("A", "So:")
+
+
+def test_the_context_is_used_to_its_last_token(causal_lm):
+    loaded = load(causal_lm, device="cpu")
+    made = renderer(None, loaded.tokenizer, loaded.model.config, None)
+    ask = questions(None, 7)[0]
+    (prompt,), _ = made.render([ask])
+    exact = prompt.length + 7
+    assert replace(made, limit=exact).render([ask])[1] == []
+    ((_, why),) = replace(made, limit=exact - 1).render([ask])[1]
+    assert f"takes {prompt.length} tokens and up to 7 are to follow" in why
