@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 from transformers import DynamicCache
 
+from commandline import InputError
+
 if TYPE_CHECKING:
     from taxonomy.questions.prompts import Prompt
     from taxonomy.questions.question import Question
@@ -35,8 +37,10 @@ SHARPNESS = 8.0
 class Sheet:
     """A question as the model reads it after the image."""
 
+    before: list[int]
+    """What stands before the image, the same in every question."""
     ids: list[int]
-    """The right letter is the last one."""
+    """What follows it. The right letter is the last one."""
     ends: list[int]
     """The token at which each option's line ends."""
     names: list[int]
@@ -69,6 +73,10 @@ class Course:
         self.name_head = torch.nn.Parameter(0.1 * torch.randn(len(names), width))
         self.right_head = torch.nn.Linear(width, 1)
         self.letters = [self.tokenizer.convert_tokens_to_ids(letter) for letter in "ABCD"]
+        self.end = self.tokenizer.eos_token_id
+        lacking = [token for token in (*self.letters, self.end) if token in (None, self.tokenizer.unk_token_id)]
+        if lacking:
+            raise InputError("the language model's tokenizer lacks A, B, C or D as tokens, or one that ends a text")
 
     def learn_names(self, steps: int) -> None:
         """Stage 1."""
@@ -109,7 +117,7 @@ class Course:
         letter_QS, end_QS, right_QO, named_QOD, visual_ID = self._forward(images, sheets, shown)
         answer_Q = torch.tensor([sheet.answer for sheet in sheets])
         letter_Q = torch.tensor(self.letters)[answer_Q]
-        end_Q = torch.full_like(answer_Q, self.tokenizer.eos_token_id)
+        end_Q = torch.full_like(answer_Q, self.end)
         names_QO = torch.tensor([sheet.names for sheet in sheets])
         naming = cross_entropy(self._names(named_QOD).flatten(0, 1), names_QO.flatten())
         seeing = self._naming(visual_ID, self.truth_IV[images])
@@ -127,10 +135,11 @@ class Course:
         features_ITF = self.features_ITF[images]
         tokens = features_ITF.shape[1]
         embed, cache = self.decoder.get_input_embeddings(), DynamicCache()
-        start = embed(torch.full((len(images), 1), self.tokenizer.bos_token_id))
+        start = embed(torch.tensor(sheets[0].before, dtype=torch.int64).expand(len(images), -1))
+        first = start.shape[1]
         before = self.decoder(
             inputs_embeds=torch.cat([start, self.projector(features_ITF[:, shown_T])], 1),
-            position_ids=torch.cat([torch.zeros(1, dtype=torch.int64), shown_T + 1]).expand(len(images), -1),
+            position_ids=torch.cat([torch.arange(first), first + shown_T]).expand(len(images), -1),
             past_key_values=cache,
             use_cache=True,
             output_hidden_states=True,
@@ -140,7 +149,7 @@ class Course:
         ids_QL = torch.tensor([sheet.ids + [0] * (length - len(sheet.ids)) for sheet in sheets])
         after = self.decoder(
             inputs_embeds=embed(ids_QL),  # causal: what pads the right end is seen by nobody
-            position_ids=(tokens + 1 + torch.arange(length)).expand(len(sheets), -1),
+            position_ids=(first + tokens + torch.arange(length)).expand(len(sheets), -1),
             past_key_values=cache,
             use_cache=True,
             output_hidden_states=True,
@@ -153,7 +162,7 @@ class Course:
             self.model.lm_head(after.last_hidden_state[row_Q, letter_Q]),
             self.right_head(after.hidden_states[-2][row_Q[:, None], ends_QO])[..., 0],
             after.hidden_states[ALIGNED][row_Q[:, None], ends_QO],
-            before.hidden_states[ALIGNED][:, 1:].mean(1),
+            before.hidden_states[ALIGNED][:, first:].mean(1),
         )
 
     def _sheets(self, image: int, prompt: Prompt) -> Iterator[Sheet]:
@@ -189,7 +198,9 @@ class Course:
             )
         names = [self.name[question.level, question.options[index]] for index in order]
         answer = order.index(question.answer)
-        return Sheet([*found.input_ids[first:], self.letters[answer]], ends, names, answer)
+        return Sheet(
+            found.input_ids[: first - 1], [*found.input_ids[first:], self.letters[answer]], ends, names, answer
+        )
 
     def _naming(self, visual_ID: Tensor, truth_IV: Tensor) -> Tensor:
         """Cross-entropy of the names at every level, its mean over levels."""

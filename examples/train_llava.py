@@ -106,7 +106,7 @@ def _load(folder: Path) -> tuple[Any, Any]:
 
 
 def _images(banks: Sequence[str]) -> dict[str, list[Question]]:
-    """The scored questions of every image file."""
+    """The questions of every image file; those of levels with fewer than four names are left out."""
     from taxonomy.questions import Bank
 
     found: dict[str, list[Question]] = {}
@@ -114,7 +114,7 @@ def _images(banks: Sequence[str]) -> dict[str, list[Question]]:
         for question in Bank.open(path).questions():
             if question.path is None:
                 raise InputError(f"{path}: the question {question.id!r} has no image file; train on a bank of images")
-            if question.scored:
+            if len(question.options) == 4:
                 found.setdefault(question.path, []).append(question)
     return found
 

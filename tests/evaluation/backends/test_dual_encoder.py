@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,7 +11,6 @@ import pytest
 import torch
 import transformers
 from PIL import Image
-from tokenizers.processors import TemplateProcessing
 
 from commandline import InputError
 from evaluation.backends.dual_encoder import TEMPLATES, DualEncoder
@@ -22,50 +20,19 @@ from evaluation.run import run
 from evaluation.zero_shot import READINGS, Tree, predict
 from evaluation.zero_shot import run as run_zero_shot
 from hooks import load
-from organisms.checkpoint import seed_weights, train_tokenizer
+from organisms.checkpoint import seed_weights
 from taxonomy import Taxonomy
+from tests.dual_encoders import EYE, LENGTH, SIZE, clip, siglip
 from tests.evaluation.planted import open_bank, settings, tree, write_bank
 from tests.hooks.conftest import picture
 
-SIDE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-EYE = {**SIDE, "image_size": 32, "patch_size": 8}
-SIZE = {"height": 32, "width": 32}
 NAMES = ("grebe", "a very long name of a bird", "swift", "rail")
-LENGTH = 24
-
-
-def _tokens(folder: Path, processor: str) -> dict[str, int]:
-    tokenizer = train_tokenizer(("<pad>", "<unk>", "<bos>", "<eos>"))
-    tokenizer._set_processor_class(processor)
-    tokenizer.model_max_length = LENGTH
-    tokenizer.padding_side, tokenizer.eos_token = "right", "<eos>"
-    end = ("<eos>", tokenizer.convert_tokens_to_ids("<eos>"))
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A <eos>", special_tokens=[end])
-    tokenizer.save_pretrained(folder)
-    (folder / "processor_config.json").write_text(json.dumps({"processor_class": processor}))
-    return {"vocab_size": len(tokenizer), "max_position_embeddings": LENGTH, "eos_token_id": tokenizer.eos_token_id}
-
-
-def _clip(folder: Path) -> Any:
-    tokens = _tokens(folder, "CLIPProcessor")
-    transformers.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=SIZE).save_pretrained(folder)
-    return transformers.CLIPModel(
-        transformers.CLIPConfig(vision_config=EYE, text_config={**SIDE, **tokens}, projection_dim=24)
-    )
-
-
-def _siglip(folder: Path) -> Any:
-    tokens = _tokens(folder, "SiglipProcessor")
-    transformers.SiglipImageProcessorPil(size=SIZE).save_pretrained(folder)
-    return transformers.SiglipModel(
-        transformers.SiglipConfig(vision_config=EYE, text_config={**SIDE, **tokens, "projection_size": 32})
-    )
 
 
 @pytest.fixture(scope="module")
 def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folders = {}
-    for name, build in (("clip", _clip), ("siglip", _siglip)):
+    for name, build in (("clip", clip), ("siglip", siglip)):
         folders[name] = tmp_path_factory.mktemp(name)
         model = build(folders[name])
         seed_weights(model, 0)
