@@ -38,7 +38,7 @@ ifneq ($(filter extract,$(MAKECMDGOALS)),)
 $(if $(and $(MODEL),$(DATASET)),,$(error name a model and a dataset: make extract MODEL=Qwen/Qwen2.5-VL-3B-Instruct DATASET=cub200))
 endif
 
-.PHONY: help setup demo extract probe compare report ask test test-fast lint format architectures bench clean
+.PHONY: help setup demo organisms extract probe compare report ask test test-fast lint format architectures bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,8 +67,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	install -e '.[dev]'
 	@touch $@
 
-demo: $(INSTALLED) ## see it work: no download, no GPU, about a minute
+demo: $(INSTALLED) ## see it work: small models whose bottleneck is known; no download, no GPU, a few minutes
 	@$(PY) -m organisms demo $(ARGS)
+
+organisms: $(INSTALLED) ## teach those models anew into runs/organisms, and hold them to their bars
+	@$(PY) -m organisms train $(ARGS)
+	@$(PY) -m organisms check --weights runs/organisms
 
 extract: $(INSTALLED) ## activations of DATASET in MODEL, into a store under runs/
 	@$(PY) -m extract $(call flag,MODEL,model) $(call flag,DATASET,dataset) $(call flag,TAXONOMY,taxonomy) \

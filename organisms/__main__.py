@@ -3,10 +3,17 @@
 import sys
 
 from commandline import Command, main
+from organisms.check import CheckConfig, check
 from organisms.demo import DemoConfig, demo
 from organisms.matrix import MatrixConfig, write
+from organisms.training.command import TrainConfig, train
 
-COMMANDS = {"demo": Command(DemoConfig, demo), "architectures": Command(MatrixConfig, write)}
+COMMANDS = {
+    "demo": Command(DemoConfig, demo),
+    "train": Command(TrainConfig, train, "organisms", "organisms that are whole stay"),
+    "check": Command(CheckConfig, check, "organisms"),
+    "architectures": Command(MatrixConfig, write),
+}
 
 if __name__ == "__main__":
     sys.exit(main("python -m organisms", COMMANDS, "demo"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 LEVELS = ("family", "genus", "species")
 SIZE = 56
@@ -11,31 +12,37 @@ SIZE = 56
 
 @dataclass(frozen=True)
 class Recipe:
-    """An organism. All share one encoder, and learn from the same images."""
+    """What a model is taught. All share one encoder, and learn from the same images."""
 
     name: str
     text: tuple[str, ...] = LEVELS[:-1]
     """Levels above the leaf that text questions teach; none: the taxonomy is never said."""
     image: tuple[str, ...] = LEVELS
     """Levels that are asked about images."""
-    colour: str = "kept"
-    """`kept`; `encoder`: the encoder sees no colour, which is all that tells species of a genus apart; `projector`: the
+    colour: Literal["kept", "encoder", "projector"] = "kept"
+    """Colour is all that tells the species of a genus apart. `encoder`: the encoder sees none; `projector`: the
     projector lets none through."""
-    after: str | None = None
-    """The organism it goes on from, with a quarter of the steps; by default from nothing."""
+    after: Recipe | None = None
+    """What it goes on from; by default an untrained projector and LLM."""
+    share: float = 1.0
+    """Of the pace's steps."""
     trained: bool = True
     planted: str = "none"
-    """The stage to blame, as the verdict should name it."""
+    """The stage to blame and the levels lost there, as `organisms.bars.blame` says it."""
 
+
+_WHOLE = Recipe("whole")
+_LLM = Recipe("llm", text=(), image=LEVELS[-1:], planted="LLM (taxonomy): family, genus")
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("healthy"),
-        Recipe("llm", text=(), image=LEVELS[-1:], planted="LLM (taxonomy): family, genus"),
-        Recipe("projector", after="healthy", colour="projector", planted="projector: species"),
-        Recipe("encoder", after="healthy", colour="encoder", planted="encoder: species"),
-        Recipe("binding", after="llm", image=LEVELS[-1:], planted="LLM (binding): family, genus"),
+        Recipe("healthy", after=_WHOLE, share=0.75),
+        _LLM,
+        Recipe("projector", after=_WHOLE, share=0.25, colour="projector", planted="projector: species"),
+        Recipe("encoder", after=_WHOLE, share=0.25, colour="encoder", planted="encoder: species"),
+        Recipe("binding", after=_LLM, share=0.5, image=LEVELS[-1:], planted="LLM (binding): family, genus"),
         Recipe("random", trained=False, planted="not identifiable"),
     )
 }
+"""The organisms."""

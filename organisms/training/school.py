@@ -18,7 +18,7 @@ from torch import Tensor
 from hooks.processors import load_processor
 from organisms.training.course import Course, Heads, teach
 from organisms.training.parts import Parts, blind_encoder, blind_projector, build_untrained, even_out
-from organisms.training.recipes import LEVELS, RECIPES, SIZE, Recipe
+from organisms.training.recipes import LEVELS, SIZE, Recipe
 from organisms.training.sheets import Batch, Lessons, Names
 from organisms.training.sight import Pictures, encode_all, learn_to_see, pictures
 from taxonomy.questions import prompts
@@ -38,6 +38,7 @@ class Pace:
     validation_images: int = 10
     encoder_steps: int = 2400
     steps: int = 350
+    """Of the projector and the LLM; a recipe takes its share."""
     questions: int = 64
     """In a step about images; half as many about species, and as many about names."""
 
@@ -94,7 +95,7 @@ class School:
         return self.taken[recipe.name]
 
     def _teach(self, recipe: Recipe) -> Course:
-        course, steps = self._beginning(recipe)
+        course, steps = self._beginning(recipe), max(int(recipe.share * self.pace.steps), 1)
         if not recipe.trained:
             return course
         parts = course.parts
@@ -107,16 +108,16 @@ class School:
         teach(course, learned, lambda: self._drawn(course.lessons, recipe, encoded), steps, recipe.name)
         return course
 
-    def _beginning(self, recipe: Recipe) -> tuple[Course, int]:
-        """A course to go on with, and for how many steps."""
+    def _beginning(self, recipe: Recipe) -> Course:
+        """A course to go on with."""
         if recipe.after is not None:
-            return copy.deepcopy(self._taught(RECIPES[recipe.after])), max(self.pace.steps // 4, 1)
+            return copy.deepcopy(self._taught(recipe.after))
         parts = self._parts()
         if recipe.trained:
             parts.vision.load_state_dict(self.vision)
             even_out(parts, self._encoded(parts, self.train))
         heads = Heads.drawn(len(self.names.words), parts.decoder.config.hidden_size, self.seed)
-        return Course(parts, self._lessons(self.seed), heads), self.pace.steps
+        return Course(parts, self._lessons(self.seed), heads)
 
     def _drawn(self, lessons: Lessons, recipe: Recipe, encoded_IPF: Tensor) -> list[tuple[Batch, Tensor | None]]:
         """The questions of a step."""

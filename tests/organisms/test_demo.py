@@ -1,10 +1,14 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from commandline import InputError
 from extract import Store
+from organisms.architectures import build
+from organisms.check import SHIPPED, there
 from organisms.demo import DemoConfig, demo
 
 ROOT = Path(__file__).parents[2]
@@ -15,26 +19,33 @@ def test_help_answers_without_loading_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
+def test_organisms_that_are_not_there_are_named_before_any_work(tmp_path):
+    with pytest.raises(InputError, match="no organism 'sick'"):
+        there(SHIPPED, ["healthy", "sick"])
+    with pytest.raises(InputError, match="has no healthy; make it: python -m organisms train healthy"):
+        there(tmp_path, None)
+
+
 @pytest.mark.slow
-def test_demo_goes_all_the_way_and_says_that_the_model_is_untrained(tmp_path, monkeypatch, capfd):
+def test_demo_goes_all_the_way(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    assert demo(DemoConfig(n=5, architecture="internvl")) == 0
-    printed = capfd.readouterr().out
-    assert "The model above is untrained (internvl, random weights): it knows nothing." in printed
+    assert demo(DemoConfig(n=5, organisms=["healthy"])) == 0
+    printed = capsys.readouterr().out
+    assert "planted" in printed
     assert "make extract MODEL=Qwen/" in printed
-    store = Store.open(tmp_path / "runs/demo/untrained.zarr")
-    assert store.ok.sum() == 36 * 5
-    for level in ("family", "genus", "species"):
-        assert level in printed
-    assert "HCA" in printed
+    out = tmp_path / "runs/demo"
+    assert Store.open(out / "healthy/store.zarr").ok.sum() == 36 * 5
+    assert "healthy" in (out / "table.txt").read_text(encoding="utf-8")
+    assert list((out / "healthy").rglob("*.html"))
 
 
 @pytest.mark.slow
-def test_demo_stops_at_the_step_that_fails(tmp_path, monkeypatch, capfd):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    (tmp_path / "untrained.zarr").write_text("not a store")
-    assert demo(DemoConfig(out=tmp_path, n=1)) != 0
-    printed = capfd.readouterr()
-    assert "$ python -m probing" not in printed.out
-    assert "untrained.zarr" in printed.err
+def test_demo_stops_at_the_step_that_fails_and_says_what_was_said(tmp_path, capsys):
+    broken = tmp_path / "weights/healthy"
+    shutil.copytree(build("qwen2_5_vl", tmp_path / "model"), broken)
+    (broken / "model.safetensors").write_bytes(b"not weights")
+    assert demo(DemoConfig(out=tmp_path / "out", weights=tmp_path / "weights", n=5)) != 0
+    said = capsys.readouterr().err
+    assert "$ python -m extract" in said
+    assert "log.txt" in said
+    assert not (tmp_path / "out/healthy/store.probe").exists()

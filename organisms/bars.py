@@ -1,0 +1,153 @@
+"""What each organism must show, and where the measurements say its knowledge is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from organisms.measuring import Measured, Share
+from organisms.training.recipes import LEVELS
+
+HALF = 0.5
+"""A stage has a level where its probe closes half the gap between the majority class and everything right; the model
+answers it where its replies close half the gap between guessing and everything right."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing that an organism must show."""
+
+    organism: str
+    what: str
+    measured: Share
+    bar: str
+    holds: bool
+
+
+Check = tuple[str, Callable[[Measured], Share], str, Callable[[Share], bool]]
+
+
+def cells(organism: str, found: Measured) -> list[Cell]:
+    """The organism's bars, and whether they hold."""
+    made = []
+    for what, pick, bar, test in _CHECKS[organism]:
+        share = pick(found)
+        made.append(Cell(organism, what, share, bar, test(share)))
+    chance = found.chance["text"]
+    if organism in ("llm", "random"):
+        made.append(_at_chance(organism, "text HCA", found.text["hca"], chance))
+    if organism == "random":
+        made.append(_at_chance(organism, "visual HCA", found.visual["hca"], found.chance["visual"]))
+        made.append(
+            Cell(organism, "verdict", found.visual["hca"], "not identifiable", blame(found) == "not identifiable")
+        )
+    return made
+
+
+def blame(found: Measured) -> str:
+    """The stage at which levels are lost, by half-way bars on probes and replies.
+
+    A reading aid where the truth is known, and no test: it weighs no uncertainty.
+    """
+    lost: dict[str, list[str]] = {}
+    for level in LEVELS:
+        where = _loses(found, level)
+        if where:
+            lost.setdefault(where, []).append(level)
+    if not lost:
+        return "none"
+    if len(lost.get("encoder", ())) == len(LEVELS):
+        return "not identifiable"
+    return "; ".join(f"{stage}: {', '.join(levels)}" for stage, levels in lost.items())
+
+
+def _loses(found: Measured, level: str) -> str | None:
+    """The stage that loses a level, None where it is answered."""
+    for stage in ("encoder", "projector", "llm"):
+        probes = found.probes[found.stage(stage)]
+        if _gap(probes[level], probes[f"majority {level}"].value) < HALF:
+            return {"llm": "LLM"}.get(stage, stage)
+    if _gap(found.visual[level], 0.25) >= HALF:
+        return None
+    if level in found.text and _gap(found.text[level], 0.25) < HALF:
+        return "LLM (taxonomy)"
+    return "LLM (binding)"
+
+
+def _gap(share: Share, floor: float) -> float:
+    return (share.value - floor) / (1 - floor)
+
+
+def _at_chance(organism: str, what: str, share: Share, chance: float) -> Cell:
+    return Cell(organism, what, share, f"chance ({chance:.3f}) within the interval", share.low <= chance <= share.high)
+
+
+def _visual(key: str) -> Callable[[Measured], Share]:
+    return lambda found: found.visual[key]
+
+
+def _text(found: Measured) -> Share:
+    return found.text["hca"]
+
+
+def _least(key: str, *stages: str) -> Callable[[Measured], Share]:
+    """The worst of the stages' sites."""
+    return lambda found: min(_of(found, key, stages), key=lambda share: share.value)
+
+
+def _most(key: str, *stages: str) -> Callable[[Measured], Share]:
+    return lambda found: max(_of(found, key, stages), key=lambda share: share.value)
+
+
+def _of(found: Measured, key: str, stages: tuple[str, ...]) -> list[Share]:
+    return [probes[key] for site, probes in found.probes.items() if site.split(".")[0] in stages]
+
+
+def _last(key: str, stage: str) -> Callable[[Measured], Share]:
+    return lambda found: found.probes[found.stage(stage)][key]
+
+
+def _above(bar: float) -> tuple[str, Callable[[Share], bool]]:
+    return f">= {bar}", lambda share: share.value >= bar
+
+
+def _below(bar: float) -> tuple[str, Callable[[Share], bool]]:
+    return f"<= {bar}", lambda share: share.value <= bar
+
+
+_DOWNSTREAM = ("projector", "llm")
+_THIRD = 0.45
+"""Probes of the species where nothing tells those of a genus apart: one in three, and room for what is left of it."""
+
+_CHECKS: Mapping[str, list[Check]] = {
+    "healthy": [
+        ("visual HCA", _visual("hca"), *_above(0.9)),
+        ("text HCA", _text, *_above(0.95)),
+    ],
+    "llm": [
+        ("visual species", _visual("species"), *_above(0.9)),
+        ("visual HCA", _visual("hca"), *_below(0.3)),
+        ("probe HCA, encoder's last site", _last("hca", "encoder"), *_above(0.85)),
+        ("probe HCA, least of projector and LLM", _least("hca", *_DOWNSTREAM), *_above(0.8)),
+    ],
+    "projector": [
+        ("species probe, encoder's last site", _last("species", "encoder"), *_above(0.85)),
+        ("species probe, most of projector and LLM", _most("species", *_DOWNSTREAM), *_below(_THIRD)),
+        ("family probe, least of projector and LLM", _least("family", *_DOWNSTREAM), *_above(0.9)),
+        ("genus probe, least of projector and LLM", _least("genus", *_DOWNSTREAM), *_above(0.85)),
+        ("text HCA", _text, *_above(0.95)),
+    ],
+    "encoder": [
+        ("species probe, most of all sites", _most("species", "encoder", *_DOWNSTREAM), *_below(_THIRD)),
+        ("genus probe, encoder's last site", _last("genus", "encoder"), *_above(0.85)),
+        ("text HCA", _text, *_above(0.95)),
+    ],
+    "binding": [
+        ("text HCA", _text, *_above(0.95)),
+        ("visual HCA", _visual("hca"), *_below(0.3)),
+        ("visual species", _visual("species"), *_above(0.9)),
+        ("probe HCA, encoder's last site", _last("hca", "encoder"), *_above(0.85)),
+        ("probe HCA, least of projector and LLM", _least("hca", *_DOWNSTREAM), *_above(0.8)),
+    ],
+    "random": [],
+}
