@@ -176,7 +176,7 @@ def test_every_command_runs_in_its_order(desk):
         for block in blocks(page, "python"):
             done = subprocess.run([sys.executable, "-c", block], cwd=desk, env=os.environ | {"PYTHONPATH": str(ROOT)})
             assert done.returncode == 0, block
-    assert (desk / "runs/demo/untrained.zarr/zarr.json").is_file()
+    assert (desk / "runs/demo/healthy/store.zarr/zarr.json").is_file()
     assert sorted(path.name for path in (desk / "runs").glob("*.zarr")) == [
         "Qwen2.5-VL-7B-Instruct-cub200.zarr",
         "llava-photographs.zarr",
