@@ -168,7 +168,7 @@ def test_every_command_runs_in_its_order(desk):
         for command in commands(page):
             if command.startswith("make ") and set(targets(command)) & WORKSHOP:
                 continue
-            small = {"ARGS": "--n=5"} if command == "make demo" else {}
+            small = {"ARGS": "--n=5 --organisms=healthy"} if command == "make demo" else {}
             if "train_llava.py" in command:
                 command += " --name_steps 5 --short_steps 2 --steps 2"  # of 12 minutes, a few seconds
             done = run(command, desk, **small)

@@ -22,6 +22,8 @@ from probing.site_probes import SiteProbes
 from tests.probing.planted import balanced_tree, rows_of
 
 SEEDS = 100
+MOST = 7
+"""Seeds in which a number may lie outside its null."""
 WIDTH = 512
 TREE = balanced_tree((2, 4, 8))
 
@@ -45,8 +47,9 @@ def reported(records: list[Record], site: Record) -> Iterator[tuple[str, float, 
             yield name, site[name], site[f"shuffled_{name}_low"], site[f"shuffled_{name}_high"]
 
 
-def within(protocol: Callable[[np.ndarray, Plan, int], SiteProbes]) -> dict[str, int]:
-    """In how many of the seeds each number of one site of pure noise is within its null."""
+def outside(protocol: Callable[[np.ndarray, Plan, int], SiteProbes]) -> dict[str, int]:
+    """In how many seeds each number of one site of pure noise is outside its null; counting ends where the bar is
+    missed."""
     leaf, split = rows_of(TREE, 24)
     plan = make_plan(TREE, leaf, split, [str(row) for row in range(len(leaf))])
     counts: dict[str, int] = {}
@@ -54,21 +57,23 @@ def within(protocol: Callable[[np.ndarray, Plan, int], SiteProbes]) -> dict[str,
         X = np.random.default_rng(seed).normal(size=(len(leaf), WIDTH)).astype(np.float32)
         scorer = Scorer(plan, draws=100, seed=seed, refit=True)
         for name, value, low, high in reported(*scorer.score(protocol(X, plan, seed))):
-            counts[name] = counts.get(name, 0) + (low - 1e-9 <= value <= high + 1e-9)
+            counts[name] = counts.get(name, 0) + (not low - 1e-9 <= value <= high + 1e-9)
+        if max(counts.values()) > MOST:
+            break
     return counts
 
 
 @pytest.mark.slow
 def test_strict_is_within_its_null_on_noise_in_93_of_100_seeds() -> None:
-    counts = within(strict)
+    counts = outside(strict)
     print("strict", counts)
     assert len(counts) == 7 + len(READINGS)
-    assert min(counts.values()) >= 93, counts
+    assert max(counts.values()) <= MOST, counts
 
 
 @pytest.mark.slow
 def test_the_published_protocol_is_not() -> None:
-    counts = within(paper)
+    counts = outside(paper)
     print("paper", counts)
     assert len(counts) == 7
-    assert min(counts.values()) < 93, counts
+    assert max(counts.values()) > MOST, counts
