@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,36 +19,17 @@ from hooks.encoding import encode
 from hooks.inputs import collate
 from hooks.outline import outline
 from hooks.processors import load_processor
-from organisms.checkpoint import seed_weights, train_tokenizer
+from organisms.checkpoint import seed_weights
 from taxonomy.pictures import decode
+from tests.dual_encoders import EYE, SIDE, SIZE, clip, siglip, tokens_of
 from tests.hooks.conftest import PROMPT, picture
 
 pytestmark = pytest.mark.slow
 
-SIDE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
-EYE = {**SIDE, "image_size": 32, "patch_size": 8}
-SIZE = {"height": 32, "width": 32}
-
-
-def _clip(folder: Path) -> Any:
-    tokens = _tokens(folder, "CLIPProcessor")
-    images = transformers.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=SIZE)
-    images.save_pretrained(folder)
-    config = transformers.CLIPConfig(vision_config=EYE, text_config={**SIDE, **tokens}, projection_dim=24)
-    return transformers.CLIPModel(config)
-
-
-def _siglip(folder: Path) -> Any:
-    tokens = _tokens(folder, "SiglipProcessor")
-    transformers.SiglipImageProcessorPil(size=SIZE).save_pretrained(folder)
-    return transformers.SiglipModel(
-        transformers.SiglipConfig(vision_config=EYE, text_config={**SIDE, **tokens, "projection_size": 32})
-    )
-
 
 def _siglip2(folder: Path) -> Any:
     """Patches in a list, padded: images of different shapes have different numbers of them."""
-    tokens = _tokens(folder, "Siglip2Processor")
+    tokens = tokens_of(folder, "Siglip2Processor", 64)
     transformers.Siglip2ImageProcessorPil(patch_size=16, max_num_patches=256).save_pretrained(folder)
     eye = {**SIDE, "patch_size": 16, "num_patches": 256}
     return transformers.Siglip2Model(
@@ -67,18 +47,9 @@ def _dinov2(folder: Path) -> Any:
     return transformers.Dinov2Model(transformers.Dinov2Config(**EYE, mlp_ratio=2))
 
 
-def _tokens(folder: Path, processor: str) -> dict[str, int]:
-    tokenizer = train_tokenizer(("<pad>", "<unk>", "<bos>", "<eos>"))
-    tokenizer._set_processor_class(processor)
-    tokenizer.model_max_length = 64
-    tokenizer.save_pretrained(folder)
-    (folder / "processor_config.json").write_text(json.dumps({"processor_class": processor}))
-    return {"vocab_size": len(tokenizer), "max_position_embeddings": 64, "eos_token_id": tokenizer.eos_token_id or 2}
-
-
 BUILDERS: dict[str, Callable[[Path], Any]] = {
-    "clip": _clip,
-    "siglip": _siglip,
+    "clip": clip,
+    "siglip": siglip,
     "siglip2": _siglip2,
     "vit": _vit,
     "dinov2": _dinov2,

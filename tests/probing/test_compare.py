@@ -16,7 +16,7 @@ from probing import LinearProbe
 from probing.__main__ import COMMANDS
 from probing.ladder import LAST_EPOCH, OWN_LEVELS, PAPER, SHUFFLED, SOLVED, STANDARDISED, STRICT, climb
 from probing.paper_training import PaperSettings, paper_probe
-from probing.plan import make_plan
+from probing.plan import Plan, make_plan
 from probing.protocol import Settings, probe_site
 from probing.results import ProbeRun
 from taxonomy import Taxonomy
@@ -37,6 +37,16 @@ def planted(path: Path, sites: tuple[str, ...] = ("encoder.1", "projector")) -> 
     return write_store(path, features, leaf, split, tree)
 
 
+def probed(tree: Taxonomy) -> tuple[np.ndarray, Plan, np.ndarray]:
+    """Features of a tree's clusters, their plan, and what the strict probes say: int (test unit, scored level)."""
+    leaf, split = rows_of(tree, 12)
+    X, _ = clusters(tree, leaf, 0.8)
+    plan = make_plan(tree, leaf, split, [str(row) for row in range(len(leaf))])
+    probes = probe_site(X, plan, SETTINGS)
+    strict = np.column_stack([probes.levels[level].predicted for level in plan.scored])
+    return X, plan, strict
+
+
 def tables(folder: Path) -> tuple[list[dict], list[dict], dict]:
     comparison, steps = (pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("comparison", "steps"))
     return comparison, steps, json.loads((folder / "summary.json").read_text())
@@ -45,11 +55,7 @@ def tables(folder: Path) -> tuple[list[dict], list[dict], dict]:
 def test_every_step_changes_one_choice() -> None:
     """Each step against its own computation: the published training with that change, LinearProbe, strict."""
     tree = balanced_tree()
-    leaf, split = rows_of(tree, 12)
-    X, _ = clusters(tree, leaf, 0.8)
-    plan = make_plan(tree, leaf, split, [str(row) for row in range(len(leaf))])
-    probes = probe_site(X, plan, SETTINGS)
-    strict = np.column_stack([probes.levels[level].predicted for level in plan.scored])
+    X, plan, strict = probed(tree)
     right = climb(X, plan, strict, SETTINGS, QUICK).right
     test = plan.split == "test"
     trained = {
@@ -79,11 +85,7 @@ def test_plants_are_probed_with_the_published_level_map() -> None:
         for i in range(16)
     ]
     tree = Taxonomy.from_paths(paths, ranks)
-    leaf, split = rows_of(tree, 12)
-    X, _ = clusters(tree, leaf, 0.8)
-    plan = make_plan(tree, leaf, split, [str(row) for row in range(len(leaf))])
-    probes = probe_site(X, plan, SETTINGS)
-    strict = np.column_stack([probes.levels[level].predicted for level in plan.scored])
+    X, plan, strict = probed(tree)
     ladder = climb(X, plan, strict, SETTINGS, QUICK)
     test = plan.split == "test"
     for level, read in {"order": "phylum", "family": "class", "genus": "order", "species": "species"}.items():
@@ -96,11 +98,7 @@ def test_plants_are_probed_with_the_published_level_map() -> None:
 
 def test_ragged_levels_count_where_they_are() -> None:
     tree = ragged_tree()
-    leaf, split = rows_of(tree, 12)
-    X, _ = clusters(tree, leaf, 0.8)
-    plan = make_plan(tree, leaf, split, [str(row) for row in range(len(leaf))])
-    probes = probe_site(X, plan, SETTINGS)
-    strict = np.column_stack([probes.levels[level].predicted for level in plan.scored])
+    X, plan, strict = probed(tree)
     right = climb(X, plan, strict, SETTINGS, QUICK).right
     truth = plan.scored_path[plan.test_units]
     for values in right.values():
