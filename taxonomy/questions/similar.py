@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-SIGLIP = "google/siglip-so400m-patch14-384"
-"""The study's SigLIP baseline, which is presumably what chose its distractors."""
 
 PHOTO, BARE = "a photo of a {}.", "{}"
 BATCH = 32
