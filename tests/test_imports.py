@@ -14,7 +14,7 @@ ALLOWED = {
     "extract": {"taxonomy", "hooks"},
     "probing": {"taxonomy", "hooks", "extract"},
     "evaluation": {"taxonomy", "hooks"},
-    "analysis": {"taxonomy", "hooks", "extract", "probing"},
+    "analysis": {"taxonomy", "hooks", "extract", "probing", "evaluation"},
     "organisms": {"taxonomy", "hooks", "extract", "probing", "evaluation", "analysis"},
 }
 """What each may import beside itself and `commandline`."""

@@ -1,0 +1,1 @@
+"""Erase a level at a site: what its probe, the other levels, and the model itself still know."""

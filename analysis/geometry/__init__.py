@@ -1,0 +1,1 @@
+"""Orthogonality of hierarchical directions, against nulls that it can fail."""
