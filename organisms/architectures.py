@@ -9,7 +9,7 @@ matters.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,9 @@ SCALES = {
         pixels={"image_mean": [0.5] * 3, "image_std": [0.5] * 3},
     ),
 }
+SCALES["organism-tile"] = replace(SCALES["organism"], tile=4)
 """`tiny`: a few 100k parameters, for demos and tests. `bench`: more than 50M, for timings that mean something.
-`organism`: half a million, what `organisms.training` trains."""
+`organism`: half a million, what `organisms.training` trains; `organism-tile`, where an image is to fill one tile."""
 
 _CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _QWEN = (*_CHATML, "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
@@ -292,8 +293,8 @@ def _internvl(folder: Path, s: Scale, corpus: Iterable[str]) -> tuple[str, Any]:
         "context_image_token": "<IMG_CONTEXT>",
         "video_token": "<video>",
     }
-    tokenizer = train_tokenizer((*_CHATML, *roles.values()), corpus, extra_special_tokens=roles)
-    images = GotOcr2ImageProcessorPil(size=size, crop_to_patches=True, min_patches=1, max_patches=4)
+    tokenizer = train_tokenizer((*_CHATML, *roles.values()), corpus, s.vocabulary, extra_special_tokens=roles)
+    images = GotOcr2ImageProcessorPil(size=size, crop_to_patches=True, min_patches=1, max_patches=4, **s.pixels)
     video = {
         **_VIDEO,
         "video_processor_type": "InternVLVideoProcessor",
@@ -313,7 +314,9 @@ def _internvl(folder: Path, s: Scale, corpus: Iterable[str]) -> tuple[str, Any]:
             "image_size": [side, side],
             "patch_size": [patch, patch],
         },
-        text_config=Qwen2Config(**_text_config(tokenizer, s)),
+        text_config=Qwen2Config(
+            **_text_config(tokenizer, s, rope_parameters={"rope_type": "default", "rope_theta": s.rope_theta})
+        ),
         image_token_id=tokenizer.get_vocab()["<IMG_CONTEXT>"],
         image_seq_length=tokens,
         downsample_ratio=0.5,

@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, PositiveFloat
 
 from commandline import Config, InputError, Names
 
@@ -26,20 +26,25 @@ class TrainConfig(Config):
     """
 
     organisms: Names = None
-    """healthy, llm, projector, encoder, binding, random; all by default."""
+    """healthy, llm, projector, encoder, binding, random; all of these by default. And projector-0, projector-25,
+    projector-50, projector-75: only that much of the colour is taken, in percent."""
+    architecture: Literal["qwen2_5_vl", "internvl"] = "qwen2_5_vl"
+    """The family of models they are of."""
     seed: NonNegativeInt = 0
     """Of the weights, the two worlds learned from and chosen by, and everything drawn."""
     out: Path = Path("runs/organisms")
     """A folder for each organism goes there, one that `from_pretrained` reads."""
+    pace: PositiveFloat = 1.0
+    """Share of the images and steps; 0.01 is for seeing that it runs, and teaches nothing."""
     overwrite: bool = False
     """Train those again that are there."""
 
 
 def train(config: TrainConfig) -> int:
     """Train and save; the organisms that are there already are left alone. Raises InputError before any training."""
-    from organisms.training.recipes import RECIPES
+    from organisms.training.recipes import ORGANISMS, RECIPES
 
-    wanted = config.organisms or tuple(RECIPES)
+    wanted = config.organisms or ORGANISMS
     if unknown := [name for name in wanted if name not in RECIPES]:
         raise InputError(f"no organism {unknown[0]!r}; there are {', '.join(RECIPES)}")
     todo = [name for name in wanted if config.overwrite or not (config.out / name / "organism.json").is_file()]
@@ -56,24 +61,33 @@ def _train(recipes: Sequence[Recipe], config: TrainConfig) -> None:
 
     from organisms.training.school import Pace, School, save
 
-    pace, threads = Pace(), torch.get_num_threads()
+    pace, threads = Pace().times(config.pace), torch.get_num_threads()
     torch.set_num_threads(1)  # matrices this small give a second thread nothing but waiting; and one adds in one order
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            school = School(Path(scratch), config.seed, pace, config.out / "encoder.safetensors")
+            school = School(Path(scratch), config.architecture, config.seed, pace, config.out / "encoder.safetensors")
             for recipe in recipes:
                 began = time.process_time()
                 model, grades = school.organism(recipe)
                 about = {
                     "recipe": asdict(recipe),
+                    "architecture": config.architecture,
                     "seed": config.seed,
                     "pace": asdict(pace),
                     "prompt": school.prompt.name,
                     "validation": grades,
                     "cpu_seconds": round(time.process_time() - began),
-                    "command": f"python -m organisms train {recipe.name} --seed {config.seed}",
+                    "command": _command(recipe.name, config),
                 }
                 save(model, school.source, config.out / recipe.name, about)
                 print(f"{config.out / recipe.name}  {grades}")
     finally:
         torch.set_num_threads(threads)
+
+
+def _command(name: str, config: TrainConfig) -> str:
+    """What makes it again."""
+    made = TrainConfig(organisms=name, seed=config.seed)
+    differ = [key for key in ("architecture", "pace") if getattr(config, key) != getattr(made, key)]
+    extra = "".join(f" --{key} {getattr(config, key)}" for key in differ)
+    return f"python -m organisms train {name} --seed {config.seed}{extra}"

@@ -83,7 +83,7 @@ class Course:
     def _states(self, batch: Batch, features_IPF: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor | None]:
         visual = None
         if batch.image_Q is not None and features_IPF is not None:
-            visual = self.parts.project(features_IPF[batch.image_Q])
+            visual = self.parts.anatomy.project(features_IPF[batch.image_Q])
         return self.parts.read(batch, visual), visual
 
     def _telling(self, states: Tensor, tells_QV: Tensor) -> Tensor:

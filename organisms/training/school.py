@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from hooks.processors import load_processor
 from organisms.training.course import Course, Heads, teach
+from organisms.training.dose import dim_projector
 from organisms.training.parts import Parts, blind_encoder, blind_projector, build_untrained, even_out
 from organisms.training.recipes import LEVELS, SIZE, Recipe
 from organisms.training.sheets import Batch, Lessons, Names
@@ -25,7 +27,6 @@ from taxonomy.questions import prompts
 
 PROMPT = "plain-0"
 """What `python -m evaluation` asks a bank of this world with, unless told otherwise."""
-VISUAL_TOKENS = 4
 ABOUT = "organism.json"
 
 
@@ -42,18 +43,23 @@ class Pace:
     questions: int = 64
     """In a step about images; half as many about species, and as many about names."""
 
+    def times(self, share: float) -> Pace:
+        """A share of the images and of the steps."""
+        few = {name: math.ceil(share * getattr(self, name)) for name in ("train_images", "encoder_steps", "steps")}
+        return replace(self, **few)
+
 
 class School:
     """What the organisms of a seed share: an untrained checkpoint, two worlds, and an encoder; all made once, when they
     are first needed."""
 
-    def __init__(self, folder: Path, seed: int, pace: Pace, kept: Path | None = None):
+    def __init__(self, folder: Path, architecture: str, seed: int, pace: Pace, kept: Path | None = None):
         """folder: for the untrained checkpoint, which is an organism itself (`random`). kept: where the encoder is kept
         for the next time it is needed."""
-        self.kept = kept
+        self.architecture, self.kept = architecture, kept
         self.taken: dict[str, Course] = {}
         self.seed, self.pace, self.prompt = seed, pace, prompts()[PROMPT]
-        self.source = build_untrained(folder, self.prompt, seed)
+        self.source = build_untrained(folder, architecture, self.prompt, seed)
         self.processor = load_processor(str(self.source))
         self.names = Names(self.processor.tokenizer)
 
@@ -69,13 +75,14 @@ class School:
     def vision(self) -> dict[str, Tensor]:
         """The weights of the encoder, taught."""
         made = {"seed": str(self.seed), "images": str(self.pace.train_images), "steps": str(self.pace.encoder_steps)}
+        made["architecture"] = self.architecture
         if self.kept is not None and self.kept.is_file():
             with safe_open(self.kept, "pt") as file:
                 if file.metadata() == made:
                     return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         parts, codes = self._parts(), self.names.codes_SV
         learn_to_see(parts, self.processor.image_processor, self.train, codes, self.pace.encoder_steps, self.seed)
-        weights = {name: value.clone() for name, value in parts.vision.state_dict().items()}
+        weights = {name: value.clone() for name, value in parts.anatomy.vision.state_dict().items()}
         if self.kept is not None:
             self.kept.parent.mkdir(parents=True, exist_ok=True)
             save_file(weights, self.kept, made)
@@ -101,10 +108,12 @@ class School:
         parts = course.parts
         if recipe.colour == "encoder":
             blind_encoder(parts)
-        if recipe.colour == "projector":
+        if recipe.colour == "projector" and recipe.dose == 1:
             blind_projector(parts)
         encoded = self._encoded(parts, self.train)
-        learned = [*parts.language, *parts.projector.parameters()]
+        if recipe.colour == "projector" and recipe.dose < 1:
+            dim_projector(parts, recipe.dose, encoded, torch.from_numpy(self.train.species_I), self.seed)
+        learned = [*parts.language, *parts.anatomy.projector.parameters()]
         teach(course, learned, lambda: self._drawn(course.lessons, recipe, encoded), steps, recipe.name)
         return course
 
@@ -114,9 +123,9 @@ class School:
             return copy.deepcopy(self._taught(recipe.after))
         parts = self._parts()
         if recipe.trained:
-            parts.vision.load_state_dict(self.vision)
+            parts.anatomy.vision.load_state_dict(self.vision)
             even_out(parts, self._encoded(parts, self.train))
-        heads = Heads.drawn(len(self.names.words), parts.decoder.config.hidden_size, self.seed)
+        heads = Heads.drawn(len(self.names.words), parts.model.config.text_config.hidden_size, self.seed)
         return Course(parts, self._lessons(self.seed), heads)
 
     def _drawn(self, lessons: Lessons, recipe: Recipe, encoded_IPF: Tensor) -> list[tuple[Batch, Tensor | None]]:
@@ -143,7 +152,7 @@ class School:
         return {name: round(float(right.float().mean()), 4) for name, right in grades.items()}
 
     def _lessons(self, seed: int) -> Lessons:
-        return Lessons(self.processor, self.names, self.prompt, VISUAL_TOKENS, seed)
+        return Lessons(self.processor, self.names, self.prompt, seed)
 
     def _encoded(self, parts: Parts, shown: Pictures) -> Tensor:
         return encode_all(parts, self.processor.image_processor, shown)

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from organisms.training.recipes import SIZE
 from organisms.world import LEVELS, PATHS
 from taxonomy import Taxonomy
 from taxonomy.questions import Prompt, Question, render, system_turn
@@ -73,8 +75,8 @@ class Names:
 class Lessons:
     """Draws questions about species and names, wrong options half of the time from the nearest branches."""
 
-    def __init__(self, processor: Any, names: Names, prompt: Prompt, visual_tokens: int, seed: int):
-        self.processor, self.names, self.prompt, self.visual_tokens = processor, names, prompt, visual_tokens
+    def __init__(self, processor: Any, names: Names, prompt: Prompt, seed: int):
+        self.processor, self.names, self.prompt = processor, names, prompt
         self.rng = np.random.default_rng(seed)
         self.letters = torch.tensor([processor.tokenizer.convert_tokens_to_ids(letter) for letter in LETTERS])
         self.end = int(processor.tokenizer.eos_token_id)
@@ -155,7 +157,7 @@ class Lessons:
         if system := system_turn(self.prompt, text_only):
             turns.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
         text = self.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        image = self.processor.image_token
-        ids = self.processor.tokenizer.encode(text.replace(image, image * self.visual_tokens), add_special_tokens=False)
+        picture = {} if text_only else {"images": [Image.new("RGB", (SIZE, SIZE))]}
+        ids = self.processor(text=[text], **picture)["input_ids"][0]
         places = [ids.index(int(self.names.tokens[self.names.words.index(word)])) for word in words[: 4 + text_only]]
         return Sheet(torch.tensor([*ids, self.end]), torch.tensor(places[:4]), places[4] if text_only else None)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from organisms.training.optimising import Schedule
-from organisms.training.parts import Parts, hold_colour, patches
+from organisms.training.parts import Parts, hold_colour
 from organisms.world import PATHS, World, draws, render
 
 
@@ -37,29 +37,24 @@ def learn_to_see(
     parts: Parts, image_processor: Any, shown: Pictures, codes_SV: np.ndarray, steps: int, seed: int, batch: int = 32
 ) -> None:
     """Teach the encoder family and genus, read by throw-away heads from its mean token, grey."""
-    with torch.no_grad():  # blocks that start small are taught in fewer steps
-        for name, parameter in parts.vision.blocks.named_parameters():
-            if parameter.ndim == 2 and name.split(".")[-2] in ("proj", "down_proj", "gate_proj", "up_proj"):
-                parameter.mul_(0.3)
+    parts.anatomy.calm()
     hold_colour(parts)
     generator = torch.Generator().manual_seed(seed)
     levels = codes_SV.shape[1] - 1
     classes = [int(codes_SV[:, v].max()) + 1 for v in range(levels)]
-    width = parts.vision.config.hidden_size
+    width = parts.width
     heads = [torch.nn.Parameter(torch.randn(n, width, generator=generator) / width**0.5) for n in classes]
     labels_IV = torch.tensor(codes_SV[shown.species_I][:, :levels])
-    learned = [p for name, p in parts.vision.named_parameters() if not name.startswith("merger")]
-    schedule = Schedule([*learned, *heads], steps, "encoder", rate=3e-3, muon=5e-3)
+    schedule = Schedule([*parts.anatomy.seen, *heads], steps, "encoder", rate=3e-3, muon=5e-3)
     for _ in schedule:
         image = torch.randint(len(labels_IV), (batch,), generator=generator)
-        mean = parts.encode(patches(image_processor, shown.images_IHWC[image])).mean(1)
+        mean = parts.anatomy.encode(parts.anatomy.pixels(image_processor, shown.images_IHWC[image])).mean(1)
         loss = sum((cross_entropy(mean @ head.T, labels_IV[image, v]) for v, head in enumerate(heads)), torch.zeros(()))
         schedule.step(loss)
 
 
 def encode_all(parts: Parts, image_processor: Any, shown: Pictures, batch: int = 256) -> Tensor:
     """float32 (image, patch, feature) of all images."""
+    encode, pixels = parts.anatomy.encode, parts.anatomy.pixels
     with torch.inference_mode():
-        return torch.cat(
-            [parts.encode(patches(image_processor, part)) for part in shown.images_IHWC.split(batch)]
-        ).clone()
+        return torch.cat([encode(pixels(image_processor, part)) for part in shown.images_IHWC.split(batch)]).clone()

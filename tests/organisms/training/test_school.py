@@ -5,7 +5,8 @@ from PIL import Image
 
 from evaluation.asks import Ask
 from evaluation.backends.rendering import renderer
-from organisms.training.parts import COLOUR, blind_encoder, blind_projector, even_out, hold_colour, patches
+from organisms.training.families import SCALES
+from organisms.training.parts import COLOUR, blind_encoder, blind_projector, even_out, hold_colour
 from organisms.training.recipes import LEVELS, RECIPES, SIZE
 from organisms.training.school import Pace, School
 from organisms.training.sheets import LETTERS
@@ -15,10 +16,11 @@ from taxonomy.questions import system_turn
 from taxonomy.questions.question import Question
 
 
-@pytest.fixture(scope="module")
-def school(tmp_path_factory):
+@pytest.fixture(scope="module", params=list(SCALES))
+def school(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("school")
-    return School(folder, 0, Pace(train_images=2, validation_images=2, encoder_steps=3, steps=2, questions=8))
+    pace = Pace(train_images=2, validation_images=2, encoder_steps=3, steps=2, questions=8)
+    return School(folder, request.param, 0, pace)
 
 
 @pytest.fixture
@@ -83,41 +85,40 @@ def test_only_taught_levels_are_told(school):
     assert ((asked.tells_QV >= 0).sum(1) == 1).all()  # a name tells itself and no ancestor
 
 
-def test_patches_are_the_processors_own(school):
+def test_pixels_are_the_processors_own(school, parts):
     shown = images()
     made = school.processor.image_processor(images=[Image.fromarray(i) for i in shown], return_tensors="pt")
-    ours = patches(school.processor.image_processor, torch.from_numpy(shown))
-    assert torch.equal(ours.flatten(0, 1), made["pixel_values"])
+    ours = parts.anatomy.pixels(school.processor.image_processor, torch.from_numpy(shown))
+    assert torch.equal(ours.reshape(made["pixel_values"].shape), made["pixel_values"])
 
 
 def test_reading_by_parts_is_the_models_own_forward(school, parts):
     """Logits of the whole model, pixels in, against encode, project, read."""
-    shown = torch.from_numpy(images())
     batch = school._lessons(2).of_images(np.arange(3), LEVELS, 6)
-    pixels = patches(school.processor.image_processor, shown)
+    shown = [Image.fromarray(images()[k]) for k in batch.image_Q]
+    pixels = parts.anatomy.pixels(school.processor.image_processor, torch.from_numpy(images()))
+    inputs = dict(school.processor.image_processor(images=shown, return_tensors="pt"))
+    inputs.pop("num_patches", None)
+    if school.architecture == "qwen2_5_vl":
+        inputs["mm_token_type_ids"] = (batch.ids_QL == parts.model.config.image_token_id).int()
     with torch.inference_mode():
-        features = parts.encode(pixels)
-        states = parts.read(batch, parts.project(features[batch.image_Q]))
+        features = parts.anatomy.encode(pixels)
+        states = parts.read(batch, parts.anatomy.project(features[batch.image_Q]))
         ours = parts.model.lm_head(states[-1])
-        whole = parts.model(
-            input_ids=batch.ids_QL,
-            pixel_values=pixels[batch.image_Q].flatten(0, 1),
-            image_grid_thw=torch.tensor([[1, 4, 4]]).repeat(6, 1),
-            mm_token_type_ids=(batch.ids_QL == parts.model.config.image_token_id).int(),
-        ).logits
+        whole = parts.model(input_ids=batch.ids_QL, **inputs).logits
     assert torch.allclose(ours, whole, atol=1e-4)
 
 
-def other_hue(n=12):
+def encoded_hues(school, parts, n=12):
     """The same scenes in two hues: species 0 and 1 of a genus, drawn alike."""
-    return [torch.from_numpy(np.stack([render(s, draws(9, 0, k), SIZE, SIZE) for k in range(n)])) for s in (0, 1)]
+    shown = [torch.from_numpy(np.stack([render(s, draws(9, 0, k), SIZE, SIZE) for k in range(n)])) for s in (0, 1)]
+    with torch.inference_mode():
+        return [parts.anatomy.encode(parts.anatomy.pixels(school.processor.image_processor, each)) for each in shown]
 
 
 def test_colour_has_two_features_and_no_other(school, parts):
     hold_colour(parts)
-    processor = school.processor.image_processor
-    with torch.inference_mode():
-        one, two = (parts.encode(patches(processor, scenes)) for scenes in other_hue())
+    one, two = encoded_hues(school, parts)
     apart = (one - two).abs().mean((0, 1)) / one.std((0, 1))
     assert apart[COLOUR].max() > 0.5
     assert apart[: COLOUR.start].max() < 0.02  # rounding to 8 bits, and the norm that all features share
@@ -125,12 +126,11 @@ def test_colour_has_two_features_and_no_other(school, parts):
 
 def test_blind_stages_let_no_colour_through(school, parts):
     hold_colour(parts)
-    processor = school.processor.image_processor
     even_out(parts, school._encoded(parts, school.train))
 
     def projected():
         with torch.inference_mode():
-            one, two = (parts.project(parts.encode(patches(processor, scenes))) for scenes in other_hue())
+            one, two = (parts.anatomy.project(features) for features in encoded_hues(school, parts))
         return float((one - two).abs().mean() / one.std())
 
     seeing = projected()
@@ -139,24 +139,20 @@ def test_blind_stages_let_no_colour_through(school, parts):
     again = school._parts()
     hold_colour(again)
     blind_encoder(again)
-    parts = again
-    with torch.inference_mode():
-        one, two = (again.encode(patches(processor, scenes)) for scenes in other_hue())
+    one, two = encoded_hues(school, again)
     assert (one[..., COLOUR] - two[..., COLOUR]).abs().max() == 0
 
 
 def test_training_leaves_colour_where_it_was_put(school):
     parts, vision = school._parts(), school.vision
-    parts.vision.load_state_dict(vision)
-    processor = school.processor.image_processor
-    with torch.inference_mode():
-        one, two = (parts.encode(patches(processor, scenes)) for scenes in other_hue())
+    parts.anatomy.vision.load_state_dict(vision)
+    one, two = encoded_hues(school, parts)
     apart = (one - two).abs().mean((0, 1)) / one.std((0, 1))
     assert apart[: COLOUR.start].max() < 0.02 < apart[COLOUR].max()
 
 
 def test_the_same_seed_makes_the_same_weights(school, tmp_path):
-    again = School(tmp_path, 0, school.pace)
+    again = School(tmp_path, school.architecture, 0, school.pace)
     one, two = school.organism(RECIPES["projector"])[0], again.organism(RECIPES["projector"])[0]
     for (name, weight), other in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
         assert torch.equal(weight, other), name
