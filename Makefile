@@ -92,10 +92,10 @@ ask: $(INSTALLED) ## put the QUESTIONS of a bank to MODEL, about the images in I
 	  $(call flag,TAXONOMY,taxonomy) $(call flag,LEVELS,levels) $(call flag,LIMIT,limit) $(call flag,DEVICE,device) $(ARGS)
 
 test: $(INSTALLED) ## every test
-	@$(PY) -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
+	@$(PY) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: $(INSTALLED) ## the tests that take seconds
-	@$(PY) -m pytest -q -n $(JOBS) --dist loadfile -m 'not slow' $(ARGS)
+	@$(PY) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not slow' $(ARGS)
 
 lint: $(INSTALLED) ## style and types
 	@$(PY) -m ruff check .

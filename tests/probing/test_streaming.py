@@ -122,7 +122,7 @@ def test_rows_of_a_site_are_those_of_the_store(tmp_path: Path) -> None:
         SiteChunks(store, "llm.0", np.array([3, 2]))
 
 
-BUDGET = 256 << 20
+BUDGET = 128 << 20
 RUN = """
 import json, resource, sys, threading
 import numpy as np, pandas, torch
@@ -155,9 +155,9 @@ print(json.dumps({"status": status, "grown": peak[0] - before}))
 
 @pytest.mark.slow
 def test_a_whole_run_stays_within_the_budget(tmp_path: Path) -> None:
-    """`python -m probing` on 246 MB of features a site, under 256 MB and in memory: the same probes, real memory."""
+    """`python -m probing` on 123 MB of features a site, under 128 MB and in memory: the same probes, real memory."""
     path = tmp_path / "s.zarr"
-    write_store(path, rows=60_000, width=1024, chunk_rows=1024, classes=8, split=["train", "train", "test", "train"])
+    write_store(path, rows=30_000, width=1024, chunk_rows=1024, classes=8, split=["train", "train", "test", "train"])
     options = ["--allow_uncertified=true", "--penalties=[0.1,0.01]", "--shuffles=1", "--controls=0", "--tol=1e-6"]
     grown, probes = {}, {}
     for name, budget in (("streamed", BUDGET >> 20), ("in memory", 20 << 10)):
