@@ -3,6 +3,7 @@
 import sys
 
 from analysis.config import ReportConfig
+from analysis.erasure.config import EraseConfig
 from commandline import Command, main
 
 
@@ -12,7 +13,18 @@ def _report(config: ReportConfig) -> None:
     run(config)
 
 
-COMMANDS = {"report": Command(ReportConfig, _report, "run")}
+def _erase(config: EraseConfig) -> None:
+    from analysis.erasure.run import run
+
+    run(config)
+
+
+KEPT = "the model's answers are kept; the same command goes on from there"
+
+COMMANDS = {
+    "report": Command(ReportConfig, _report, "run"),
+    "erase": Command(EraseConfig, _erase, "store", after_interrupt=KEPT),
+}
 
 if __name__ == "__main__":
     sys.exit(main("python -m analysis", COMMANDS))
