@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from commandline import Config
+from tracking import Tracking
 
 
 class ReportConfig(Config):
@@ -12,3 +13,5 @@ class ReportConfig(Config):
     """The output directory of `python -m probing`, or its store."""
     out: str | None = None
     """The HTML file; by default report.html in the run's directory."""
+    wandb: Tracking = Tracking()
+    """Where the run is logged in wandb (docs/wandb.md)."""

@@ -14,10 +14,12 @@ from analysis import figures
 from analysis.config import ReportConfig
 from analysis.intervals import HCA, Change, Hits, changes
 from analysis.sections import sections
+from analysis.tracked import report_of
 from commandline import InputError
 from probing import table
 from probing.results import ProbeRun
 from probing.scores import Record
+from tracking import track
 
 
 def run(config: ReportConfig) -> None:
@@ -33,6 +35,7 @@ def run(config: ReportConfig) -> None:
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}; give another --out") from error
     print(f"{out}: {len(text.encode()) / 1e3:,.0f} kB, one file")
+    track(config.wandb, lambda: report_of(config, probes, out))
 
 
 def render(probes: ProbeRun) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from commandline import Config, Names
+from tracking import Tracking
 
 ParserName = Literal["strict_v1", "released"]
 
@@ -102,6 +103,8 @@ class AskConfig(Config):
     """Stop before the answers cost more than this, as counted by the server's tokens and the prices above."""
     bootstrap: int = Field(default=2000, ge=100)
     """Draws of an interval."""
+    wandb: Tracking = Tracking()
+    """Where the run is logged in wandb (docs/wandb.md)."""
 
 
 class ZeroShotConfig(Config):
@@ -143,6 +146,8 @@ class ZeroShotConfig(Config):
     """Run code that comes with the checkpoint."""
     bootstrap: int = Field(default=2000, ge=100)
     """Draws of an interval."""
+    wandb: Tracking = Tracking()
+    """Where the run is logged in wandb (docs/wandb.md)."""
 
 
 class ReparseConfig(Config):
@@ -154,6 +159,8 @@ class ReparseConfig(Config):
     """How replies are read; `released` is the study's substring parser."""
     bootstrap: int = Field(default=2000, ge=100)
     """Draws of an interval."""
+    wandb: Tracking = Tracking()
+    """Where the run is logged in wandb (docs/wandb.md)."""
 
 
 class CompareConfig(Config):

@@ -15,6 +15,8 @@ from evaluation.reading import NOT_ASKED, Reading, read
 from evaluation.results import AskRun, write_whole
 from evaluation.scores import Record, records
 from evaluation.table import table
+from evaluation.tracked import answers_of
+from tracking import track
 
 NO_OPTION = "(no option)"
 """The answer of a reply that names no option, in the bank of answers: no node's name, so it counts as wrong."""
@@ -23,6 +25,7 @@ NO_OPTION = "(no option)"
 def reparse(config: ReparseConfig) -> None:
     """Read a run's answers with a parser, and print the scores."""
     print(report(AskRun.open(config.run), config.parser, config.bootstrap))
+    track(config.wandb, lambda: answers_of(config, Path(config.run)))
 
 
 def report(run: AskRun, parser: str, draws: int = 2000) -> str:

@@ -20,8 +20,10 @@ from evaluation.asking import Asked, Plan, plan
 from evaluation.asks import Backend
 from evaluation.config import AskConfig, ZeroShotConfig
 from evaluation.results import AnswerWriter, AskRun, begin, identify, only_writer, write_whole
+from evaluation.tracked import answers_of
 from hooks.fingerprints import files_stamp
 from taxonomy.questions import Bank, Prompt, prompts
+from tracking import own_folder, track
 
 IMAGES_AT_ONCE = 32
 """Images whose asks are handed to a backend together: what it can batch by length or send at a time."""
@@ -43,7 +45,7 @@ def run(config: AskConfig, opener: Opener | None = None) -> None:
     bank = open_bank(config)
     kind = check(config) if opener is None else None
     chosen = (PLAIN,) if kind == "dual" else choose_prompts(config, bank)
-    out = Path(config.out) if config.out else default_out(config)
+    out = Path(config.out) if config.out else own_folder(default_out(config))
     asks = planned(config, bank, chosen, out)
     with only_writer(out):
         found = begin(out, settings_of(config, bank, chosen), bank.taxonomy, about(config, asks))
@@ -56,6 +58,7 @@ def run(config: AskConfig, opener: Opener | None = None) -> None:
         else:
             print(f"{out}: every question has its answer already", file=sys.stderr)
     print(report(AskRun.open(out), config.parser, config.bootstrap))
+    track(config.wandb, lambda: answers_of(config, out))
 
 
 def ask(found: AskRun, asks: Plan, backend: Backend, done: np.ndarray, flush: int) -> AskRun:

@@ -24,10 +24,12 @@ from commandline import InputError
 from evaluation.config import ZeroShotConfig
 from evaluation.results import only_writer, write_whole
 from evaluation.table import aligned, percent
+from evaluation.tracked import zero_shot_of
 from taxonomy import Taxonomy
 from taxonomy.metrics import PathScores, path_scores
 from taxonomy.names import counted
 from taxonomy.questions import Bank
+from tracking import own_folder, track
 
 READINGS = ("nearest name", "summed up the tree", "path of the leaf")
 
@@ -100,7 +102,8 @@ def run(config: ZeroShotConfig) -> None:
         per_leaf=config.per_leaf,
         seed=config.seed,
     )
-    out = Path(config.out) if config.out else Path("runs") / f"{Path(config.model).name}-{bank.dataset}.zero-shot"
+    default = Path("runs") / f"{Path(config.model).name}-{bank.dataset}.zero-shot"
+    out = Path(config.out) if config.out else own_folder(default)
     with only_writer(out):
         encoder = open_encoder(config)
         about = {
@@ -121,6 +124,7 @@ def run(config: ZeroShotConfig) -> None:
                 codes = predict(tree, encoder.logits(encoder.images(pictures), names))
             _write(out, number, bank, asks.images[images], places, codes, broken)
     print(_table(out, bank, config))
+    track(config.wandb, lambda: zero_shot_of(config, out))
 
 
 def _begin(out: Path, about: dict[str, Any]) -> None:

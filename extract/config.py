@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 
 from commandline import Config, Names
+from tracking import Tracking
 
 DEFAULT_PROMPT = "Describe this image."
 
@@ -50,7 +51,7 @@ class ExtractConfig(Config):
     limit: PositiveInt | None = None
     """Only this many images, drawn evenly at random with `seed`."""
     store: str | None = None
-    """Where the activations go; by default runs/<model>-<dataset>.zarr."""
+    """Where the activations go; by default runs/<model>-<dataset>.zarr, with -<pool> where it is not the mean."""
     sites: Names = None
     """Sites or patterns (`encoder.*,llm.final`); all by default."""
     pool: Literal["mean", "last", "max", "cls"] = "mean"
@@ -87,6 +88,8 @@ class ExtractConfig(Config):
     """Of the split, of `limit` and of untrained weights."""
     trust_remote_code: bool = False
     """Run model code from the hub: read it first."""
+    wandb: Tracking = Tracking()
+    """Where the run is logged in wandb (docs/wandb.md)."""
 
 
 class InfoConfig(Config):
@@ -154,3 +157,5 @@ class TextConfig(Config):
     """Of the split, of `limit` and of untrained weights."""
     trust_remote_code: bool = False
     """Run model code from the hub: read it first."""
+    wandb: Tracking = Tracking()
+    """Where the run is logged in wandb (docs/wandb.md)."""

@@ -20,8 +20,10 @@ from extract.lock import lock
 from extract.progress import bar
 from extract.settings import check_model, encoder, read_images, settings_of, store_path
 from extract.store import Store
+from extract.tracked import record_of
 from extract.writer import Writer
 from taxonomy.report import images_notes
+from tracking import track
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -49,7 +51,9 @@ def run(config: ExtractConfig) -> None:
         store = resume.reopen(path, settings)
         if store is not None and resume.finished(store, settings):
             print(f"{path} is complete already")
-            return resume.report(store, "sample")
+            resume.report(store, "sample")
+            track(config.wandb, lambda: record_of(config, store))
+            return
         space.require(path.parent, space.needed(store, config, len(images), settings["chunk_rows"]))
         loaded = load_model(config)
         with Loader(
@@ -82,7 +86,8 @@ def run(config: ExtractConfig) -> None:
                 )
     if tally.smallest_batch:
         print(f"memory ran out: some images went through in batches of {tally.smallest_batch}, not {config.batch_size}")
-    return resume.report(Store.open(path), "sample")
+    resume.report(Store.open(path), "sample")
+    track(config.wandb, lambda: record_of(config, Store.open(path)))
 
 
 def load_model(config: ExtractConfig) -> Loaded:

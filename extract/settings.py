@@ -45,9 +45,11 @@ def read_images(config: ExtractConfig) -> ImageSet:
 
 
 def store_path(config: ExtractConfig, images: ImageSet) -> Path:
-    """Where the activations go: `store`, or runs/<model>-<dataset>.zarr, with -<limit> where there is one."""
-    limited = f"-{config.limit}" if config.limit == len(images) else ""
-    return Path(config.store or Path("runs") / f"{basename(config.model)}-{file_name(images.name)}{limited}.zarr")
+    """Where the activations go: `store`, or runs/<model>-<dataset>.zarr, with -<limit> where there is one, and -<pool>
+    where it is not the mean: `python -m probing --pool` finds it by that name."""
+    apart = f"-{config.limit}" if config.limit == len(images) else ""
+    apart += f"-{config.pool}" if config.pool != "mean" else ""
+    return Path(config.store or Path("runs") / f"{basename(config.model)}-{file_name(images.name)}{apart}.zarr")
 
 
 def settings_of(config: ExtractConfig, images: ImageSet) -> dict[str, Any]:

@@ -37,9 +37,11 @@ from extract.lock import lock
 from extract.progress import bar
 from extract.settings import default_chunk_rows, model_settings
 from extract.store import Store
+from extract.tracked import record_of
 from extract.writer import Writer
 from taxonomy import Taxonomy, load_taxonomy
 from taxonomy.splits import leaf_disjoint
+from tracking import track
 
 if TYPE_CHECKING:
     from hooks import Loaded, SiteMap
@@ -104,9 +106,10 @@ def run(config: TextConfig) -> None:
     tree = load_taxonomy(config.taxonomy, config.levels, config.drop_root)  # pyright: ignore[reportArgumentType]
     stem = config.store or str(Path("runs") / f"{basename(config.model)}-{file_name(Path(config.taxonomy).stem)}-text")
     leaves = _leaves(config, tree)
-    waiting, bytes_needed = [], 0
+    waiting, paths, bytes_needed = [], [], 0
     for name in _templates(config):
         plan = _plan(config, Path(f"{stem.removesuffix('.zarr')}-{name}.zarr"), name, leaves, tree)
+        paths.append(plan.path)
         store = resume.reopen(plan.path, plan.settings, mode="r")
         if store is not None and resume.finished(store, plan.settings):
             print(f"{plan.path} is complete already")
@@ -115,6 +118,7 @@ def run(config: TextConfig) -> None:
         waiting.append(plan)
         bytes_needed += space.needed(store, config, len(plan.rows), plan.settings["chunk_rows"])
     if not waiting:
+        track(config.wandb, lambda: record_of(config, *map(Store.open, paths)))
         return
     space.require(waiting[0].path.parent, bytes_needed)
     loaded = load(
@@ -130,6 +134,7 @@ def run(config: TextConfig) -> None:
     certificate = text_certificate(loaded, sites) if config.certify else None
     for plan in waiting:
         _extract(config, plan, tree, loaded, sites, certificate)
+    track(config.wandb, lambda: record_of(config, *map(Store.open, paths)))
 
 
 def rows(tree: Taxonomy, leaves: Iterable[int], template: Template) -> list[Row]:

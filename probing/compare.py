@@ -43,6 +43,8 @@ from probing.rows import budget_of, choose_rows, plan_of, read_site
 from probing.run import settings_of
 from probing.scores import Record, Scorer
 from probing.table import shortened
+from probing.tracked import comparison_of
+from tracking import own_folder, track
 
 HCA = "HCA"
 """The level under which the tables hold HCA."""
@@ -54,7 +56,7 @@ def run(config: CompareConfig) -> None:
     """Compare the protocols on a store, write the tables and print them. Raises InputError before any work."""
     store = Store.open(config.store)
     chosen = select_names(list(store.sites), config.sites)  # pyright: ignore[reportArgumentType]
-    out = Path(config.out) if config.out else _default_out(config)
+    out = Path(config.out) if config.out else own_folder(_default_out(config))
     check_out(out, COMPARISON)
     earlier = _strict_run(config, store)
     probing = _strict_config(config, earlier)
@@ -86,6 +88,7 @@ def run(config: CompareConfig) -> None:
         print(line)
     print(comparison_table(found, [step for step in steps if step["site"] == ALL_SITES], [*plan.scored, HCA]))
     print(f"\n{out}: comparison.parquet, steps.parquet, summary.json")
+    track(config.wandb, lambda: comparison_of(config, out, store))
 
 
 @dataclass(frozen=True)
@@ -225,8 +228,11 @@ def _summary(
         "levels": list(plan.scored),
         "published_levels": published_levels(plan.taxonomy),
         "split": {"kind": config.split, "source": plan.split_source},
-        "config": config.model_dump(mode="json"),
-        "strict": {"read_from": str(earlier.path) if earlier else None, "config": probing.model_dump(mode="json")},
+        "config": config.model_dump(mode="json", exclude={"wandb"}),
+        "strict": {
+            "read_from": str(earlier.path) if earlier else None,
+            "config": probing.model_dump(mode="json", exclude={"wandb"}),
+        },
         "paper": asdict(paper),
         "choices": [asdict(choice) for choice in CHOICES],
         "steps": CHANGES,

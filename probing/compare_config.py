@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from commandline import Config, Names
+from tracking import Tracking
 
 
 class CompareConfig(Config):
@@ -37,3 +38,5 @@ class CompareConfig(Config):
     """Compare on a store whose extraction is not finished, with the rows it has."""
     out: str | None = None
     """Where the tables go; by default beside the store, <store>.compare (.compare-leaf with split leaf)."""
+    wandb: Tracking = Tracking()
+    """Where the run is logged in wandb (docs/wandb.md)."""

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from commandline import Config, InputError, Names
+from tracking import Tracking
 
 DEFAULT_PENALTIES = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 NOT_IN_PAPER = (
@@ -28,6 +29,12 @@ class ProbeConfig(Config):
     """The store."""
     sites: Names = None
     """Sites or patterns (`encoder.*,llm.final`); all by default."""
+    depth: float | None = Field(default=None, ge=0, le=1)
+    """Of those sites only one: 0 the first, 1 the last, 0.5 the one in the middle. For sweeps over layers, or models
+    of different depths side by side."""
+    pool: str | None = None
+    """The pooling to probe: of STORE itself, else of the store beside it that `python -m extract --pool` has named,
+    STORE-<pool>.zarr; by default STORE as it is."""
     levels: Names = None
     """Levels of the taxonomy; all by default."""
     protocol: Literal["strict", "paper"] = "strict"
@@ -96,7 +103,9 @@ class ProbeConfig(Config):
     """Print every number of the tables, not only the essential ones; the Parquet files hold them either way."""
     out: str | None = None
     """Where the tables go; by default beside the store, <store>.probe (.probe-leaf, .probe-parent, .probe-paper with
-    those)."""
+    those). A run of a wandb sweep has a folder of its own there."""
+    wandb: Tracking = Tracking()
+    """Where the run is logged in wandb (docs/wandb.md)."""
 
 
 def unused(config: ProbeConfig) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def summarise(config: ProbeConfig, store: Store, plan: Plan, settings: Settings,
             "leaves": {part: len(set(plan.leaf[plan.unit[plan.split == part]].tolist())) for part in set(plan.split)},
         },
         "statistics": STATISTICS | {"bootstrap_draws": config.bootstrap},
-        "config": config.model_dump(mode="json", exclude=set(unused(config))),
+        "config": config.model_dump(mode="json", exclude={*unused(config), "wandb"}),
         "device": settings.device,
         "versions": {name: metadata.version(name) for name in ("torch", "numpy", "zarr", "pyarrow")}
         | {"taxoprobe": _own_version(), "python": platform.python_version()},

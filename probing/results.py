@@ -23,7 +23,7 @@ MAKERS = {KIND: "python -m probing STORE", COMPARISON: "python -m probing compar
 """What a directory's summary says it is of, and the command that makes one."""
 SUMMARY = "summary.json"
 TABLES = ("probes", "hca", "predictions")
-EXTRA_TABLES = ("changepoints", "conditional", "description")
+EXTRA_TABLES = ("changepoints", "conditional", "description", "penalties")
 """Tables that hold no rows where they were not asked for or cannot be."""
 
 

@@ -21,6 +21,29 @@ from probing.streaming import COPIES, SiteChunks, fits
 from taxonomy.splits import TEST
 
 
+def open_store(config: ProbeConfig) -> Store:
+    """The store that the settings name, or the one beside it with their pooling. Raises InputError for none."""
+    store = Store.open(config.store)
+    there = store.attrs.get("pool")
+    if config.pool is None or there == config.pool:
+        return store
+    beside = store.path.with_name(f"{store.path.name.removesuffix('.zarr')}-{config.pool}.zarr")
+    if not beside.exists():
+        raise InputError(
+            f"{store.path} was pooled by {there}, and there is no {beside} either; extract once more with --pool "
+            f"{config.pool}, or leave --pool out"
+        )
+    other = Store.open(beside)
+    if (found := other.attrs.get("pool")) != config.pool:
+        raise InputError(f"{beside} was pooled by {found}, whatever its name says; give the store you mean")
+    return other
+
+
+def at_depth(names: Sequence[str], depth: float | None) -> list[str]:
+    """The site that lies at this share of the way from the first to the last; all of them for None."""
+    return list(names) if depth is None else [names[round(depth * (len(names) - 1))]]
+
+
 def draw_rows(config: ProbeConfig, store: Store, budget: int) -> tuple[np.ndarray, list[Draw], dict[str, Any] | None]:
     """All rows that any of the seeds probes, the seeds' draws of them, and the duplicates of the first. budget: bytes.
 

@@ -26,29 +26,32 @@ from probing.grid import resolve_device
 from probing.nulls import Nulls, mark_chance
 from probing.paper import published_levels, published_plan, run_site
 from probing.paper_training import PaperSettings
+from probing.penalties import penalty_records
 from probing.plan import Plan
 from probing.protocol import Settings, probe_draws
 from probing.provenance import summarise
 from probing.questions import Questions, read_questions
 from probing.reading import SiteFeatures
 from probing.results import PredictionWriter, check_out, default_out, write_summary, write_table, writing
-from probing.rows import budget_of, check_budget, draw_rows, features_of, read_site
+from probing.rows import at_depth, budget_of, check_budget, draw_rows, features_of, open_store, read_site
 from probing.scores import Record, Scorer
 from probing.site_probes import SiteProbes
 from probing.table import table
+from probing.tracked import record_of
 from probing.versus import Rival
+from tracking import own_folder, track
 
 
 def run(config: ProbeConfig) -> None:
     """Probe a store, write the results and print them. Raises InputError before any work where that can be seen."""
     started = time.monotonic()
     check_protocol(config)
-    store = Store.open(config.store)
-    chosen = select_names(list(store.sites), config.sites)  # pyright: ignore[reportArgumentType]
+    store = open_store(config)
+    chosen = at_depth(select_names(list(store.sites), config.sites), config.depth)  # pyright: ignore[reportArgumentType]
     sites = [store.sites[name] for name in chosen]
     refused = uncertified(store, chosen, config.allow_uncertified)
     pairs = parse_pairs(config.conditional or (), list(store.sites))
-    out = Path(config.out) if config.out else default_out(config.store, config.split, config.protocol)
+    out = Path(config.out) if config.out else own_folder(default_out(store.path, config.split, config.protocol))
     check_out(out)
     budget = budget_of(config)
     settings, published = settings_of(config, budget), _published(config)
@@ -79,6 +82,7 @@ def run(config: ProbeConfig) -> None:
     nulls: list[Nulls] = []
     hits: list[np.ndarray] = []
     lengths: list[Record] = []
+    weighed: list[Record] = []
     streamed: list[str] = []
     with writing(out) as folder:
         predictions = PredictionWriter(folder)
@@ -99,6 +103,7 @@ def run(config: ProbeConfig) -> None:
             probes += [place | record | _merged(by.get(record["level"], {}) for by, _ in more) for record in levels]
             hca.append(place | whole | _merged(record for _, record in more))
             predictions.write(_predictions(site.name, plan, found, names, read))
+            weighed += [place | record for record in penalty_records(plan, found)]
             if config.description and isinstance(X, np.ndarray):  # `check_budget` has seen to that
                 lengths += [
                     place | record for record in description(X[draws[0].rows], plan, settings, config.bootstrap)
@@ -109,6 +114,7 @@ def run(config: ProbeConfig) -> None:
         write_table(folder, "hca", hca)
         write_table(folder, "changepoints", _changes([site for site, _ in sources], np.array(hits), scorer))
         write_table(folder, "description", lengths)
+        write_table(folder, "penalties", weighed)
         write_table(folder, "conditional", _conditional(store, first, pairs, plan, settings, scorer))
         summary = summarise(config, store, plan, settings, time.monotonic() - started)
         summary |= {} if published else {"memory_budget": budget >> 20, "streamed": streamed}
@@ -117,6 +123,7 @@ def run(config: ProbeConfig) -> None:
         write_summary(folder, summary)
     print(table(probes, hca, summary, wide=config.wide))
     print(f"\n{out}: probes.parquet, hca.parquet, predictions.parquet, summary.json")
+    track(config.wandb, lambda: record_of(config, out, store))
 
 
 def _published(config: ProbeConfig) -> PaperSettings | None:

@@ -9,13 +9,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ALLOWED = {
     "commandline": set(),
+    "tracking": set(),
     "taxonomy": set(),
     "hooks": {"taxonomy"},
-    "extract": {"taxonomy", "hooks"},
-    "probing": {"taxonomy", "hooks", "extract"},
-    "evaluation": {"taxonomy", "hooks"},
-    "analysis": {"taxonomy", "hooks", "extract", "probing", "evaluation"},
-    "organisms": {"taxonomy", "hooks", "extract", "probing", "evaluation", "analysis"},
+    "extract": {"tracking", "taxonomy", "hooks"},
+    "probing": {"tracking", "taxonomy", "hooks", "extract"},
+    "evaluation": {"tracking", "taxonomy", "hooks"},
+    "analysis": {"tracking", "taxonomy", "hooks", "extract", "probing", "evaluation"},
+    "organisms": {"tracking", "taxonomy", "hooks", "extract", "probing", "evaluation", "analysis"},
 }
 """What each may import beside itself and `commandline`."""
 
