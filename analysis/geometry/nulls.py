@@ -1,0 +1,235 @@
+"""What chance does to a tree's statistics, with its shape and the sizes of its nodes kept.
+
+* leaves: the leaves, with their means, are dealt anew among the places of the tree. What is left is structure in the
+  leaves that the tree knows nothing of.
+* rows: the samples are dealt anew among the leaves. What is left is noise, in the representation's own covariance.
+* nested sets: the same draws, read as published, the child's samples among its parent's: sets of random samples, each
+  inside its parent's. They are what an in-sample angle has to be compared with: nesting alone makes it 0.
+
+And for each level its own test, `level_test`: do the children of one node share a direction? Whatever is dealt anew
+there is that level's doing only, the levels above and below stay as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from analysis.geometry.angles import Arithmetic
+from analysis.geometry.directions import Leaves, Space
+from analysis.geometry.layout import Layout, apply, csr
+from analysis.geometry.leaf_means import Samples
+from analysis.geometry.statistics import Key
+
+SHARE = 1 / 24
+"""How much memory a batch of draws may take, beside the features."""
+LEAST = 1 << 22
+"""Bytes a batch of draws may always take."""
+
+
+def leaf_orders(leaves: int, draws: int, seed: int) -> np.ndarray:
+    """int (draw, leaf): the leaf in each place."""
+    rng = np.random.default_rng([seed, 1])
+    return rng.permuted(np.tile(np.arange(leaves), (draws, 1)), axis=1)
+
+
+def rehung(leaves: Leaves, orders: np.ndarray, nodes: int, budget: float) -> Iterator[Leaves]:
+    """The leaves of one draw in the places that `orders` (draw, leaf) gives them, some draws at a time."""
+    step = max(1, int(budget / (8 * nodes * leaves.vectors.shape[2] * 3)))
+    for part in np.array_split(orders, math.ceil(len(orders) / step)):
+        yield leaves.rehung(torch.from_numpy(part).to(leaves.vectors.device))
+
+
+def dealt_rows(samples: Samples, space: Space, squares: Tensor, draws: int, seed: int) -> Iterator[Leaves]:
+    """Leaves of samples dealt anew, some draws at a time."""
+    rng = np.random.default_rng([seed, 2])
+    n, d = samples.x_ND.shape
+    budget = max(LEAST, SHARE * samples.x_ND.nbytes)
+    step = max(1, int(budget / (samples.x_ND.element_size() * samples.leaves * d * 2)))
+    for start in range(0, draws, step):
+        orders = np.stack([rng.permutation(n) for _ in range(min(step, draws - start))])
+        means = samples.means(orders)
+        mapped = space.place(means, means.new_zeros(means.shape[:2]))
+        yield Leaves(mapped.vectors, samples.noise(mapped.vectors, squares, orders), mapped.projected)
+
+
+def budget_of(samples: Samples) -> float:
+    """Bytes for a batch of draws of leaf vectors."""
+    return max(LEAST, SHARE * samples.x_ND.nbytes)
+
+
+def collected(
+    draws: Iterator[Leaves], layout: Layout, read: Callable[[Arithmetic, Leaves], dict[Key, np.ndarray]]
+) -> dict[Key, np.ndarray]:
+    """What `read` makes of each batch, the draws along the last axis."""
+    at: Arithmetic | None = None
+    parts: list[dict[Key, np.ndarray]] = []
+    for leaves in draws:
+        at = at or Arithmetic.like(layout, leaves.vectors)
+        parts.append(read(at, leaves))
+    return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]} if parts else {}
+
+
+@dataclass(frozen=True)
+class LevelTest:
+    """Whether the children of a level's nodes share a direction, against the same children dealt anew."""
+
+    level: int
+    dealt: str
+    """What was dealt anew, in words."""
+    arrangements: float
+    """How many there are that differ, at least; the p-value cannot be below one of them."""
+    statistic: float
+    """The mean cosine of two children of one node, less their mean within the parent."""
+    null_mean: float
+    null_sd: float
+    p_value: float
+
+    @property
+    def effect(self) -> float:
+        """Standard deviations above the null's mean."""
+        return (self.statistic - self.null_mean) / self.null_sd if self.null_sd > 0 else math.nan
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The places of a level test: each unit's child of the level, node of the level, and parent of that node."""
+
+    dealt: str
+    unit_node: np.ndarray
+    part: np.ndarray
+    node: np.ndarray
+    within: np.ndarray
+    block: np.ndarray
+    """Units are dealt anew inside a block only."""
+    residual: bool = False
+    """Whether what the levels above give a unit is taken off before it is dealt."""
+
+    @property
+    def log_arrangements(self) -> float:
+        """The natural logarithm of how many ways of dealing differ."""
+        total = 0.0
+        for block in np.unique(self.block):
+            inside = self.block == block
+            total += math.lgamma(inside.sum() + 1)
+            shapes: dict[tuple, list[tuple]] = {}
+            for node in np.unique(self.node[inside]):
+                at = inside & (self.node == node)
+                sizes = tuple(sorted(Counter(self.part[at].tolist()).values()))
+                total -= sum(math.lgamma(size + 1) for size in sizes)
+                total -= sum(math.lgamma(count + 1) for count in Counter(sizes).values())
+                shapes.setdefault((int(self.within[at][0]),), []).append(sizes)
+            for sizes in shapes.values():
+                total -= sum(math.lgamma(count + 1) for count in Counter(sizes).values())
+            total -= sum(
+                math.lgamma(count + 1) for count in Counter(tuple(sorted(s)) for s in shapes.values()).values()
+            )
+        return total
+
+
+def level_test(layout: Layout, level: int, leaves: Leaves, alpha: float, draws: int, seed: int) -> LevelTest | None:
+    """The test of one level; None where none of its nodes has two children, or it has one node in every parent.
+
+    Dealt anew are the children of the level's nodes among the nodes of the same parent. Where there are too few ways
+    for a p-value of `alpha`, it is their children, and so on to the leaves; where these are too few too, it is the
+    leaves of the whole tree, each less the mean of those below the same parent.
+    """
+    choices = _choices(layout, level)
+    if not choices:
+        return None
+    enough = math.log(1 / alpha)
+    places = next((each for each in choices if each.log_arrangements >= enough), choices[-1])
+    at = Arithmetic.like(layout, leaves.vectors)
+    vectors = at.nodes(leaves).vectors[torch.from_numpy(places.unit_node).to(leaves.vectors.device), 0]
+    if places.residual:
+        vectors = _centred(vectors[:, None], places.within)[:, 0]
+    rng = np.random.default_rng([seed, 3, level])
+    shuffled = np.lexsort((rng.random((draws, len(places.block))), np.tile(places.block, (draws, 1))), axis=1)
+    by_block = np.argsort(places.block, kind="stable")
+    orders = np.empty_like(shuffled)
+    orders[:, by_block] = shuffled
+    identity = np.arange(len(places.block))[None]
+    step = max(1, int((1 << 24) / (8 * vectors.numel() * 3)))
+    found = np.concatenate(
+        [
+            _shared_direction(vectors, places, part)
+            for part in (identity, *np.array_split(orders, math.ceil(draws / step)))
+        ]
+    )
+    value, null = found[0], found[1:]
+    p = (1 + int((null >= value - 1e-9).sum())) / (1 + draws)
+    return LevelTest(
+        level,
+        places.dealt,
+        float(np.exp(min(places.log_arrangements, 700.0))),
+        float(value),
+        null.mean(),
+        null.std(),
+        p,
+    )
+
+
+def _choices(layout: Layout, level: int) -> list[_Places]:
+    """From the most particular to the most powerful.
+
+    A node and its only child are one: what counts are the children where it branches, and where its siblings do.
+    """
+    nodes = np.flatnonzero(layout.level == level)
+    above = layout.parent[layout.chain_top[nodes]]
+    nodes, above = (each[np.bincount(above + 1)[above + 1] > 1] for each in (nodes, above))
+    rank = np.full(len(layout), -1)
+    rank[nodes] = np.arange(len(nodes))
+    bottom = layout.chain_bottom[nodes]
+    branches = [np.flatnonzero(layout.parent == end) if layout.inner[end] else np.array([end]) for end in bottom]
+    if not branches or max(map(len, branches)) < 2:
+        return []
+    children = np.concatenate(branches)
+    at = np.repeat(nodes, [len(each) for each in branches])
+    within = np.repeat(above, [len(each) for each in branches]) + 1
+    owner = np.full(len(layout), -1)
+    owner[children] = np.arange(len(children))
+    for node in range(len(layout)):  # parents come first
+        if owner[node] < 0 and layout.parent[node] >= 0:
+            owner[node] = owner[layout.parent[node]]
+    parts = children, at, within
+    ladder = [_Places("children among the nodes of one parent", children, *parts, within)]
+    units = children
+    while layout.inner[units].any():
+        below = np.flatnonzero((layout.parent >= 0) & np.isin(layout.parent, units))
+        units = np.concatenate([units[~layout.inner[units]], below])
+        parts = children[owner[units]], at[owner[units]], within[owner[units]]
+        ladder.append(_Places("descendants among the nodes of one parent", units, *parts, parts[2]))
+    ladder.append(_Places("leaves of the whole tree, less their parents' parents", units, *parts, 0 * units, True))
+    return ladder
+
+
+def _shared_direction(vectors: Tensor, places: _Places, orders: np.ndarray) -> np.ndarray:
+    """(draw,): the mean cosine of two units below one node that lie below different children of it.
+
+    vectors (unit, R), orders (draw, unit). Cosines are of the units' offsets from the mean of those within one parent.
+    """
+    x = vectors[torch.from_numpy(orders.T.copy()).to(vectors.device)]
+    node, part = (_sums(np.unique(each, return_inverse=True)[1], x) for each in (places.node, places.part))
+    x = _centred(x, places.within)
+    x = x / torch.linalg.vector_norm(x, dim=2, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+    total = (apply(node, x).square().sum(2).sum(0) - apply(part, x).square().sum(2).sum(0)).cpu().numpy()
+    pairs = (np.bincount(places.node) ** 2).sum() - (np.bincount(places.part) ** 2).sum()
+    return total / pairs
+
+
+def _centred(vectors: Tensor, group: np.ndarray) -> Tensor:
+    """Vectors (unit, draw, R) less their group's mean."""
+    place = np.unique(group, return_inverse=True)[1]
+    size = torch.from_numpy(np.bincount(place)).to(vectors)[:, None, None]
+    return vectors - (apply(_sums(place, vectors), vectors) / size)[torch.from_numpy(place).to(vectors.device)]
+
+
+def _sums(group: np.ndarray, like: Tensor) -> Tensor:
+    shape = (int(group.max()) + 1, len(group))
+    return csr(group, np.arange(len(group)), np.ones(len(group)), shape, like.dtype, like.device)

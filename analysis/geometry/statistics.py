@@ -1,0 +1,162 @@
+"""What is read off a tree of directions: numbers per pair of levels, for one draw or for many.
+
+Keys of the results are (statistic, parent level, child level), with -1 for what is of one level or of the whole tree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from analysis.geometry.angles import Arithmetic, EdgeProducts, Nodes, edge_products
+from analysis.geometry.directions import Leaves
+from analysis.geometry.layout import Layout
+
+Key = tuple[str, int, int]
+PAIRS = 2000
+"""At most so many pairs of siblings are read per level."""
+LARGE = 1000
+"""With more leaves than this, no null of the subspace overlap is drawn."""
+
+CROSS_FITTED = ("mean |cos|", "RMS cos", "mean |cos| with the parent's offset", "RMS cos with the parent's offset")
+IN_SAMPLE = "mean |cos| in sample"
+RELIABILITY = ("reliability of offsets", "reliability of parents")
+EXPLAINED = "explained"
+OVERLAP = "subspace overlap"
+SIMPLEX = "RMS deviation from the simplex"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads one layout."""
+
+    layout: Layout
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Adjacent levels."""
+        return [(level - 1, level) for level in range(1, int(self.layout.level.max()) + 1)]
+
+    def of_pair(self, child_level: int) -> np.ndarray:
+        """int: which edges lead to a level."""
+        return np.flatnonzero(self.layout.level[self.layout.edges] == child_level)
+
+    def edge_statistics(self, edges: EdgeProducts, weights: Tensor | None = None) -> dict[Key, np.ndarray]:
+        """{key: (draw,)}; weights (draw, edge) weigh the edges of the only draw there is."""
+        found: dict[Key, np.ndarray] = {}
+        readings = {
+            CROSS_FITTED[0]: (edges.cosine.abs(), False),
+            CROSS_FITTED[1]: (edges.cosine.square(), True),
+            CROSS_FITTED[2]: (edges.offset_cosine.abs(), False),
+            CROSS_FITTED[3]: (edges.offset_cosine.square(), True),
+            IN_SAMPLE: (edges.in_sample_cosine.abs(), False),
+        }
+        for parent, child in self.pairs:
+            at = torch.from_numpy(self.of_pair(child)).to(edges.along.device)
+            if not len(at):
+                continue
+            weight = None if weights is None else weights[:, at]
+            for name, (values, root) in readings.items():
+                mean = _mean(values[at], weight)
+                found[name, parent, child] = (mean.sqrt() if root else mean).cpu().numpy()
+            found[RELIABILITY[0], parent, child] = (
+                (_mean(edges.offset[at], weight) / _mean((edges.offset + 2 * edges.offset_noise)[at], weight))
+                .cpu()
+                .numpy()
+            )
+            found[RELIABILITY[1], parent, child] = (
+                (_mean(edges.parent[at], weight) / _mean((edges.parent + 2 * edges.parent_noise)[at], weight))
+                .cpu()
+                .numpy()
+            )
+        return found
+
+    def explained(self, nodes: Nodes) -> dict[Key, np.ndarray]:
+        """{key: (draw,)}: each level's share of the variance of leaf means, noise taken off; they sum to 1.
+
+        Of means, without Park's length. A leaf weighs what its mean weighs in the root.
+        """
+        layout, squared = self.layout, nodes.squared
+        above = np.maximum(layout.parent, 0)
+        gain = squared - torch.where(
+            torch.from_numpy(layout.parent < 0).to(squared.device)[:, None], 0, squared[torch.from_numpy(above)]
+        )
+        gain = gain * nodes.at.share_K1
+        total = gain.sum(0)
+        return {
+            (EXPLAINED, -1, level): (gain[torch.from_numpy(layout.level == level)].sum(0) / total).cpu().numpy()
+            for level in range(int(layout.level.max()) + 1)
+        }
+
+    def overlap(self, nodes: Nodes) -> dict[Key, np.ndarray]:
+        """{key: (draw,)}: tr(A B) / sqrt(tr(A A) tr(B B)), A and B the second moments of two levels' offsets."""
+        layout, found = self.layout, {}
+        above = torch.from_numpy(np.maximum(layout.parent, 0)).to(nodes.vectors.device)
+        top = torch.from_numpy(layout.parent < 0).to(nodes.vectors.device)[:, None, None]
+        offset = nodes.vectors - torch.where(top, 0, nodes.vectors[above])
+        by_level = [
+            offset[torch.from_numpy(layout.level == level)].transpose(0, 1)
+            for level in range(int(layout.level.max()) + 1)
+        ]
+        own = [_shared(each, each) for each in by_level]
+        for parent, child in self.pairs:
+            both = _shared(by_level[parent], by_level[child])
+            size = (own[parent] * own[child]).sqrt()
+            found[OVERLAP, parent, child] = torch.where(size > 0, both / size, torch.nan).cpu().numpy()
+        return found
+
+    def simplex(self, nodes: Nodes, seed: int) -> dict[Key, np.ndarray]:
+        """{key: (draw,)}: how far cosines of siblings' offsets are from -1/(k - 1), those of a regular simplex."""
+        layout, found = self.layout, {}
+        rng = np.random.default_rng([seed, 5])
+        for parent_level, level in self.pairs:
+            couples = [
+                (a, b)
+                for parent in np.flatnonzero((layout.level == parent_level) & (layout.children > 2))
+                for a, b in _couples(np.flatnonzero(layout.parent == parent))
+            ]
+            if not couples:
+                continue
+            chosen = np.array(couples)
+            chosen = chosen[np.sort(rng.permutation(len(chosen))[:PAIRS])]
+            parent = layout.parent[chosen[:, 0]]
+            expected = torch.from_numpy(-1 / (layout.children[parent] - 1)).to(nodes.vectors)[:, None]
+            first, second, up = (
+                nodes.vectors[torch.from_numpy(each).to(nodes.vectors.device)]
+                for each in (chosen[:, 0], chosen[:, 1], parent)
+            )
+            cosine = torch.nn.functional.cosine_similarity(first - up, second - up, dim=2)
+            found[SIMPLEX, parent_level, level] = (cosine - expected).square().mean(0).sqrt().cpu().numpy()
+        return found
+
+
+def everything(
+    reader: Reader, at: Arithmetic, leaves: Leaves, seed: int, overlap: bool = True
+) -> dict[Key, np.ndarray]:
+    """All statistics of a batch of draws."""
+    nodes = at.nodes(leaves)
+    plain = nodes if nodes.lengths is None else at.nodes(Leaves(leaves.vectors, leaves.noise, None))
+    found = reader.edge_statistics(edge_products(nodes)) | reader.explained(plain) | reader.simplex(nodes, seed)
+    return found | reader.overlap(nodes) if overlap else found
+
+
+def _couples(children: np.ndarray) -> list[tuple[int, int]]:
+    first, second = np.triu_indices(len(children), 1)
+    return list(zip(children[first].tolist(), children[second].tolist(), strict=True))
+
+
+def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Over edges: of values (edge, draw); or, weights (draw, edge) given, of values (edge, 1). NaN does not count."""
+    known = ~values.isnan()
+    values = values.nan_to_num(0)
+    if weights is None:
+        return values.sum(0) / known.sum(0)
+    return (weights @ values)[:, 0] / (weights @ known.to(weights.dtype))[:, 0]
+
+
+def _shared(first: Tensor, second: Tensor) -> Tensor:
+    """(draw,): the sum of squared products of two sets of vectors (draw, node, R)."""
+    return torch.bmm(first, second.transpose(1, 2)).square().sum((1, 2))
