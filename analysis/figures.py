@@ -80,7 +80,7 @@ def _panels(
             panel.tick_params(labelbottom=index + columns >= len(levels))
             panel.set_ylabel("" if index % columns else unit)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
-        return _svg(figure, name, title)
+        return svg(figure, name, title)
 
 
 def hca_curves(hca: Sequence[Record]) -> str:
@@ -104,7 +104,7 @@ def hca_curves(hca: Sequence[Record]) -> str:
         panel.fill_between([], [], color=GREY, alpha=0.4, lw=0, label="shuffled labels")
         _sites_axis([panel], hca)
         figure.legend(loc="outside upper left", ncols=3)
-        return _svg(figure, "hca", "HCA across sites beside the product of accuracies and leaf lookup")
+        return svg(figure, "hca", "HCA across sites beside the product of accuracies and leaf lookup")
 
 
 def heatmap(probes: Sequence[Record], hca: Sequence[Record], levels: Sequence[str]) -> str:
@@ -125,7 +125,7 @@ def heatmap(probes: Sequence[Record], hca: Sequence[Record], levels: Sequence[st
                 panel.text(column + 0.5, row + 0.5, f"{value:.0f}", ha="center", va="center", color=ink, fontsize=8)
         _sites_axis([panel], hca, offset=0.5, bands=False)
         figure.colorbar(image, ax=panel, label="%", shrink=0.9, pad=0.01).outline.set_visible(False)  # pyright: ignore
-        return _svg(figure, "heatmap", "Accuracy by site and level")
+        return svg(figure, "heatmap", "Accuracy by site and level")
 
 
 def _level_panel(panel: Axes, records: Sequence[Record]) -> None:
@@ -213,7 +213,7 @@ def _numbers(records: Sequence[Record], key: str) -> np.ndarray:
     return np.array([record[key] for record in records], float)
 
 
-def _svg(figure: Figure, name: str, title: str) -> str:
+def svg(figure: Figure, name: str, title: str) -> str:
     """The figure as an <svg> element for an HTML page, ids prefixed with `name` and unused ones dropped."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
