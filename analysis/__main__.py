@@ -2,6 +2,7 @@
 
 import sys
 
+from analysis.bottleneck.config import VerdictConfig
 from analysis.config import ReportConfig
 from analysis.erasure.config import EraseConfig
 from commandline import Command, main
@@ -19,10 +20,17 @@ def _erase(config: EraseConfig) -> None:
     run(config)
 
 
+def _verdict(config: VerdictConfig) -> None:
+    from analysis.bottleneck.run import run
+
+    run(config)
+
+
 KEPT = "the model's answers are kept; the same command goes on from there"
 
 COMMANDS = {
     "report": Command(ReportConfig, _report, "run"),
+    "verdict": Command(VerdictConfig, _verdict, "run"),
     "erase": Command(EraseConfig, _erase, "store", after_interrupt=KEPT),
 }
 

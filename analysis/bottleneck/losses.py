@@ -1,0 +1,190 @@
+"""Where a level goes missing between the encoder and the model's answer, with intervals, and one test for all of it.
+
+What a later place has was in every place before it, so a place has at least what is read at any place after it: the
+shares readable from the encoder on are made to fall (`kept`), and what each stage loses is the step down at it. The
+places are the encoder's best site (picked on validation) and its last, the projector, the LLM's best and last, and the
+answers. Numbers are arrays (1 + draw,), as in `readable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from analysis.bottleneck.found import STAGES, Answers, Probes, SiteStage, number
+from analysis.bottleneck.readable import NOWHERE, Draws, within_parent
+
+PlaceStage = Literal[SiteStage, "answers"]
+ANSWERS: Literal["answers"] = "answers"
+LEAST_READ = 0.1
+"""Among the options, probes must do this much better than a blind pick before answers are held against them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """One place on the way from the image to the answer."""
+
+    stage: PlaceStage
+    name: str
+    """A site, or `answers`."""
+    readable: np.ndarray
+    """The share of the level readable here, (1 + draw,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """A level's way through the model. `kept` is (place, 1 + draw): readable here or anywhere after, in [0, 1]."""
+
+    level: str
+    leaves: int
+    """That the draws are of."""
+    deepest: bool
+    """No level is below it: its name is what a question by name gives away."""
+    places: tuple[Place, ...]
+    kept: np.ndarray
+    curves: Mapping[str, np.ndarray]
+    """`readable` of every site."""
+    stage_of: Mapping[str, str]
+    outright: np.ndarray
+    """What is read of the level at the first place, the levels above it included: no more than its most common node
+    named every time is 0. For the question whether anything is read at all."""
+    named: np.ndarray | None
+    """What the model answers of the level by name alone, above a blind pick; None where it was not asked."""
+    answered: np.ndarray | None
+    """Likewise about the images, and `offered`, what probes reach among the same options; None where not judged."""
+    offered: np.ndarray | None
+    offered_at: str | None
+    bound: bool
+    """`offered` is a lower bound: the probes were not read among the options."""
+
+    def before(self, stage: PlaceStage) -> np.ndarray:
+        """What the stage could have kept: `kept` at the place before it; of the encoder, everything."""
+        first = next(index for index, place in enumerate(self.places) if place.stage == stage)
+        return self.kept[first - 1] if first else np.ones_like(self.kept[0])
+
+    def after(self, stage: PlaceStage) -> np.ndarray:
+        return self.kept[max(index for index, place in enumerate(self.places) if place.stage == stage)]
+
+    @property
+    def stages(self) -> tuple[PlaceStage, ...]:
+        return tuple(dict.fromkeys(place.stage for place in self.places))
+
+    def lost(self, stage: PlaceStage) -> np.ndarray:
+        """The share of the whole level that was there to be read before the stage, and is not after it. Of the first
+        stage: between its best site and its last."""
+        return (self.kept[0] if stage == self.places[0].stage else self.before(stage)) - self.after(stage)
+
+    @property
+    def never_there(self) -> np.ndarray:
+        """What no site reads from the first stage on; at most this is lost before it, or was not in the images."""
+        return 1 - self.kept[0]
+
+
+def curves(probes: Probes, draws: Draws) -> dict[str, dict[str, np.ndarray]]:
+    """`readable` of every level at every site, and nothing else."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for column, level in enumerate(probes.levels):
+        found[level] = {
+            site: draws.ratio(
+                *within_parent(probes.truth[:, column], probes.predicted[row][:, column], probes.parent_of)
+            )
+            for row, site in enumerate(probes.sites)
+        }
+    return found
+
+
+def ways(probes: Probes, images: Answers | None, names: Answers | None, draws: Draws) -> list[Way]:
+    """Of every scored level, coarse to fine."""
+    return [
+        _way(probes, column, level, sites, images, names, draws)
+        for column, (level, sites) in enumerate(curves(probes, draws).items())
+    ]
+
+
+def _way(
+    probes: Probes,
+    column: int,
+    level: str,
+    sites: Mapping[str, np.ndarray],
+    images: Answers | None,
+    names: Answers | None,
+    draws: Draws,
+) -> Way:
+    chosen: dict[str, SiteStage] = {}
+    for stage in STAGES:
+        if probes.of_stage(stage):
+            chosen |= dict.fromkeys((probes.picked(stage, level), probes.of_stage(stage)[-1]), stage)
+    places = [Place(stage, site, sites[site]) for site, stage in chosen.items()]
+    answered = offered = at = None
+    bound = False
+    if images is not None and np.isfinite(images.right[:, column]).any():
+        stage = next(stage for stage in reversed(STAGES) if probes.of_stage(stage))
+        at = probes.picked(stage, level)
+        answered = above_chance(images.right[:, column], images.chance[:, column], draws)
+        offered, bound = _among_options(probes, column, at, images, draws)
+        told = np.where(offered > LEAST_READ, np.clip(answered / np.maximum(offered, LEAST_READ), 0, 1), 1)
+        places.append(Place(ANSWERS, ANSWERS, sites[at] * told))
+    first = probes.predicted[probes.sites.index(places[0].name)][:, column]
+    truth = probes.truth[:, column]
+    outright = draws.ratio(*within_parent(truth, first, np.full_like(probes.parent_of, NOWHERE)))
+    named = None
+    if names is not None and np.isfinite(names.right[:, column]).any():
+        named = above_chance(names.right[:, column], names.chance[:, column], draws)
+    readable = np.clip([place.readable for place in places], 0, 1)
+    kept = np.maximum.accumulate(readable[::-1])[::-1]
+    return Way(
+        level=level,
+        leaves=draws.weights.shape[1],
+        deepest=column == len(probes.levels) - 1,
+        places=tuple(places),
+        kept=kept,
+        curves=sites,
+        stage_of=probes.stage_of,
+        outright=outright,
+        named=named,
+        answered=answered,
+        offered=offered,
+        offered_at=at,
+        bound=bound,
+    )
+
+
+def above_chance(right: np.ndarray, chance: np.ndarray, draws: Draws) -> np.ndarray:
+    """0: no better than a blind pick; 1: everything right. Samples (sample,), those with a NaN do not count."""
+    return draws.ratio(right - chance, 1 - chance)
+
+
+def _among_options(probes: Probes, column: int, site: str, images: Answers, draws: Draws) -> tuple[np.ndarray, bool]:
+    """What probes at a site reach among the options of the questions, above a blind pick; and whether it is a bound.
+
+    A class that is best of all is best among the options too, so hits among all classes are hits among the options.
+    Of the others only how many there are is known, from `choice_accuracy`: they are spread evenly over the samples.
+    """
+    asked = np.isfinite(images.right[:, column])
+    chance = np.where(asked, images.chance[:, column], np.nan)
+    hits = (probes.predicted[probes.sites.index(site)][:, column] == probes.truth[:, column]).astype(float)
+    choice = number(probes.records[site, probes.levels[column]].get("choice_accuracy"))
+    level_hits = hits[np.isfinite(images.chance[:, column])].mean()
+    if np.isfinite(choice) and choice > level_hits:
+        hits += (1 - hits) * (choice - level_hits) / (1 - level_hits)
+    return above_chance(hits, chance, draws), not np.isfinite(choice)
+
+
+def max_t(values: np.ndarray, margins: np.ndarray) -> np.ndarray:
+    """p-values (test,) that numbers (test, 1 + draw) are no larger than their margins (test,), adjusted for all.
+
+    Step-down max-T (Westfall & Young 1993): draws less their estimate are what chance does to all numbers at once.
+    """
+    estimate, drawn = values[:, 0], values[:, 1:]
+    spread = np.maximum(drawn.std(1), 1e-6)
+    own = (estimate - margins) / spread
+    chance = (drawn - estimate[:, None]) / spread[:, None]
+    order = np.argsort(own, kind="stable")
+    largest = np.maximum.accumulate(chance[order], axis=0)
+    adjusted = np.empty(len(own))
+    adjusted[order] = (1 + (largest >= own[order, None]).sum(1)) / (1 + drawn.shape[1])
+    adjusted[order[::-1]] = np.maximum.accumulate(adjusted[order[::-1]])
+    return adjusted
