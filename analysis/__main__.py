@@ -5,6 +5,7 @@ import sys
 from analysis.bottleneck.config import VerdictConfig
 from analysis.config import ReportConfig
 from analysis.erasure.config import EraseConfig
+from analysis.geometry.config import GeometryConfig
 from commandline import Command, main
 
 
@@ -20,6 +21,12 @@ def _erase(config: EraseConfig) -> None:
     run(config)
 
 
+def _geometry(config: GeometryConfig) -> None:
+    from analysis.geometry.run import run
+
+    run(config)
+
+
 def _verdict(config: VerdictConfig) -> None:
     from analysis.bottleneck.run import run
 
@@ -27,10 +34,12 @@ def _verdict(config: VerdictConfig) -> None:
 
 
 KEPT = "the model's answers are kept; the same command goes on from there"
+SITES_KEPT = "finished sites are kept; the same command goes on from there"
 
 COMMANDS = {
     "report": Command(ReportConfig, _report, "run"),
     "verdict": Command(VerdictConfig, _verdict, "run"),
+    "geometry": Command(GeometryConfig, _geometry, "store", after_interrupt=SITES_KEPT),
     "erase": Command(EraseConfig, _erase, "store", after_interrupt=KEPT),
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from analysis.geometry.margins import MARGIN
 from commandline import Config, InputError, Names
 
 DIRECTIONS = ("mean", "lda", "probe")
@@ -30,7 +29,7 @@ class GeometryConfig(Config):
     """The split whose rows are measured; null for all. Directions are cross-fitted within it."""
     draws: PositiveInt = Field(default=1000, ge=40)
     """Of every null and interval."""
-    margin: float = Field(default=MARGIN, gt=0, lt=1)
+    margin: float = Field(default=0.25, gt=0, lt=1)
     """The root mean square cosine below which a pair counts as orthogonal, and above which as violated."""
     random_init: str | None = None
     """A store of the same samples from the same architecture, untrained: every number beside its own."""

@@ -1,0 +1,197 @@
+"""`python -m analysis geometry STORE`: the geometry of every site, as tables, figures and one page."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.geometry.assembling import tables
+from analysis.geometry.config import DIRECTIONS, INNER_PRODUCTS, GeometryConfig, chosen
+from analysis.geometry.orthogonality import orthogonality
+from analysis.geometry.page import drawings, page
+from analysis.geometry.parts import Part, Parts, Record, Unit
+from analysis.geometry.ruling import Rule
+from analysis.geometry.table import table
+from commandline import InputError
+from extract import Store
+from extract.progress import bar
+from hooks.sites import select_names
+from probing.certified import uncertified
+from probing.grid import resolve_device
+from probing.results import check_out, default_out, write_summary, write_table, writing
+from probing.rows import read_site, usable_rows
+
+KIND = "geometry"
+PAGE = "orthogonality.html"
+SCHEMA_VERSION = 1
+
+
+def run(config: GeometryConfig) -> None:
+    """Measure, write and print. Raises InputError before any work where that can be seen."""
+    started = time.monotonic()
+    store, out = Store.open(config.store), out_of(config)
+    check_out(out, KIND)
+    if store.samples.level is not None:
+        raise InputError(f"{store.path} is a text store, a row per prompt; geometry is measured on images")
+    sites = select_names(list(store.sites), config.sites)  # pyright: ignore[reportArgumentType]
+    units = units_of(config, sites)
+    refused = uncertified(store, sites, config.allow_uncertified)
+    resolve_device(config.device)
+    rows = rows_of(config, store)
+    untrained = Store.open(config.random_init) if config.random_init else None
+    there = same_rows(store, untrained, rows) if untrained else None
+    held_out = leaf_probes(config)
+    parts = Parts.of(out.with_name(f".{out.name}.parts"), _question(config, store, rows))
+    found = list(measured(config, store, rows, units, parts, "geometry"))
+    random = []
+    if untrained is not None and there is not None:
+        shared = [unit for unit in units if unit.site in untrained.sites]
+        other = Parts.of(parts.folder, [_question(config, untrained, there), "random init"])
+        random = list(measured(config, untrained, there, shared, other, "random init"))
+    summary = {
+        "geometry_version": SCHEMA_VERSION,
+        "store": about_store(store),
+        "config": config.model_dump(mode="json"),
+        "rule": found[0].rule,
+        "sites": [{"site": name, "stage": store.sites[name].stage, "layer": store.sites[name].layer} for name in sites],
+        "levels": list(store.taxonomy.levels),
+        "rows": len(rows),
+        "uncertified": refused,
+        "random_init": untrained and about_store(untrained),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    made = tables(found, random, held_out)
+    with writing(out, KIND) as folder:
+        for name, records in made.items():
+            write_table(folder, name, records)
+        _write_cosines(folder / "cosines.parquet", found)
+        summary |= {"verdicts": _verdicts(made["verdicts"])}
+        drawn = drawings(made, found, summary)
+        for drawing in drawn:
+            drawing.write(folder)
+        (folder / PAGE).write_text(page(made, drawn, summary), encoding="utf-8")
+        write_summary(folder, summary, KIND)
+    shutil.rmtree(parts.folder, ignore_errors=True)
+    print(table(made, summary))
+    print(f"\n{out}: {PAGE}, {', '.join(f'{name}.parquet' for name in (*made, 'cosines'))}, summary.json, figures")
+
+
+def out_of(config: GeometryConfig) -> Path:
+    path = Path(config.store)
+    return Path(config.out) if config.out else path.with_name(f"{path.name.removesuffix('.zarr')}.geometry")
+
+
+def units_of(config: GeometryConfig, sites: Sequence[str]) -> list[Unit]:
+    """Site by site. Raises InputError for directions or an inner product that there is not."""
+    directions = chosen(config.directions, DIRECTIONS, "directions")
+    products = chosen(config.inner_products, INNER_PRODUCTS, "inner_products")
+    return [Unit(site, way, product) for site in sites for way in directions for product in products]
+
+
+def rows_of(config: GeometryConfig, store: Store) -> np.ndarray:
+    """int (row,): the usable rows of the split. Raises InputError where there is none."""
+    rows = usable_rows(store, config.allow_partial)
+    if config.split is None:
+        return rows
+    splits = store.samples.split[rows].astype(str)
+    if not (splits == config.split).any():
+        there = ", ".join(sorted(set(splits.tolist())))
+        raise InputError(f"{store.path} has no usable row of the split {config.split!r}; it has {there}")
+    return rows[splits == config.split]
+
+
+def same_rows(store: Store, other: Store, rows: np.ndarray) -> np.ndarray:
+    """The rows of another store that hold the same samples. Raises InputError where one is missing."""
+    place = {name: row for row, name in enumerate(other.samples.id.tolist()) if other.ok[row]}
+    missing = [name for name in store.samples.id[rows].tolist() if name not in place]
+    if missing:
+        raise InputError(f"{other.path} lacks {len(missing):,} of the {len(rows):,} samples, {missing[0]!r} for one")
+    return np.array([place[name] for name in store.samples.id[rows].tolist()])
+
+
+def leaf_probes(config: GeometryConfig) -> list[Record]:
+    """What probes of unseen leaves found, if anything. Raises InputError for a folder that was named and is none."""
+    folder = Path(config.leaf_probes) if config.leaf_probes else default_out(config.store, "leaf")
+    file = folder / "probes.parquet"
+    if not file.is_file():
+        if config.leaf_probes:
+            raise InputError(f"{folder}: no probe results here; `python -m probing STORE --split leaf` makes them")
+        return []
+    try:
+        return pq.read_table(file).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{file} is damaged ({error}); run `python -m probing` again") from error
+
+
+def measured(
+    config: GeometryConfig, store: Store, rows: np.ndarray, units: Sequence[Unit], parts: Parts, what: str
+) -> Iterator[Part]:
+    """Every unit's part, as kept or as measured now."""
+    kept = {unit: part for unit in units if (part := parts.read(unit))}
+    leaf, device = store.samples.leaf[rows], str(resolve_device(config.device))
+    site, X = None, np.zeros((0, 0), np.float32)
+    with bar(len(units), "site", what, done=len(kept)) as progress:
+        for unit in units:
+            if unit in kept:
+                yield kept[unit]
+                continue
+            if unit.site != site:
+                site, X = unit.site, read_site(store, unit.site, rows)
+            found = orthogonality(
+                X,
+                leaf,
+                store.taxonomy,
+                config.seed,
+                directions=unit.directions,  # pyright: ignore[reportArgumentType]
+                inner_product=unit.inner_product,  # pyright: ignore[reportArgumentType]
+                rule=Rule(margin=config.margin, draws=config.draws),
+                device=device,
+            )
+            part = Part.of(unit, found)
+            try:
+                parts.write(part)
+            except OSError as error:
+                raise InputError(f"cannot write {parts.folder}: {error.strerror}; give another --out") from error
+            progress.update()
+            yield part
+
+
+def _question(config: GeometryConfig, store: Store, rows: np.ndarray) -> dict[str, Any]:
+    """Everything that a part depends on beside its unit."""
+    ids = store.samples.id[rows].tolist()
+    settings = {name: getattr(config, name) for name in ("draws", "margin", "seed")}
+    return {"version": SCHEMA_VERSION, "store": about_store(store), "rows": ids, "settings": settings}
+
+
+def about_store(store: Store) -> dict[str, Any]:
+    """What a reader needs to find it again, and a part to know that it is still the same."""
+    attrs = dict(store.attrs)
+    text = json.dumps(attrs, sort_keys=True, ensure_ascii=False, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    kept = {key: attrs.get(key) for key in ("model", "dataset", "prompt", "pool", "created")}
+    return {"name": store.path.name, "attributes_sha256": digest} | kept
+
+
+def _write_cosines(file: Path, parts: Sequence[Part]) -> None:
+    """A row per unit and node: its cosines with every node, in the order of the tree."""
+    columns: dict[str, list[Any]] = {}
+    for part in parts:
+        names = [record["node"] for record in part.records["nodes"]]
+        for name, row in zip(names, part.cosines, strict=True):
+            for key, value in {**part.unit.place, "node": name, "cosines": row}.items():
+                columns.setdefault(key, []).append(value)
+    pq.write_table(pa.table(columns), file)
+
+
+def _verdicts(records: Sequence[Record]) -> list[Record]:
+    keys = ("site", "directions", "inner_product", "parent", "child", "verdict")
+    return [{key: record[key] for key in keys} for record in records]
