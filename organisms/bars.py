@@ -1,4 +1,4 @@
-"""What each organism must show, and where the measurements say its knowledge is lost."""
+"""What each organism must show."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from organisms.measuring import Measured, Share
-from organisms.training.recipes import LEVELS
-
-HALF = 0.5
-"""A stage has a level where its probe closes half the gap between the majority class and everything right; the model
-answers it where its replies close half the gap between guessing and everything right."""
 
 
 @dataclass(frozen=True)
@@ -38,44 +33,15 @@ def cells(organism: str, found: Measured) -> list[Cell]:
         made.append(_at_chance(organism, "text HCA", found.text["hca"], chance))
     if organism == "random":
         made.append(_at_chance(organism, "visual HCA", found.visual["hca"], found.chance["visual"]))
+        judged = [level for level, lost in found.verdict.items() if lost.stage != "not identifiable"]
         made.append(
-            Cell(organism, "verdict", found.visual["hca"], "not identifiable", blame(found) == "not identifiable")
+            Cell(organism, "levels with a verdict", _count(len(judged)), "0", bool(found.verdict) and not judged)
         )
     return made
 
 
-def blame(found: Measured) -> str:
-    """The stage at which levels are lost, by half-way bars on probes and replies.
-
-    A reading aid where the truth is known, and no test: it weighs no uncertainty.
-    """
-    lost: dict[str, list[str]] = {}
-    for level in LEVELS:
-        where = _loses(found, level)
-        if where:
-            lost.setdefault(where, []).append(level)
-    if not lost:
-        return "none"
-    if len(lost.get("encoder", ())) == len(LEVELS):
-        return "not identifiable"
-    return "; ".join(f"{stage}: {', '.join(levels)}" for stage, levels in lost.items())
-
-
-def _loses(found: Measured, level: str) -> str | None:
-    """The stage that loses a level, None where it is answered."""
-    for stage in ("encoder", "projector", "llm"):
-        probes = found.probes[found.stage(stage)]
-        if _gap(probes[level], probes[f"majority {level}"].value) < HALF:
-            return {"llm": "LLM"}.get(stage, stage)
-    if _gap(found.visual[level], 0.25) >= HALF:
-        return None
-    if level in found.text and _gap(found.text[level], 0.25) < HALF:
-        return "LLM (taxonomy)"
-    return "LLM (binding)"
-
-
-def _gap(share: Share, floor: float) -> float:
-    return (share.value - floor) / (1 - floor)
+def _count(levels: int) -> Share:
+    return Share(levels, levels, levels)
 
 
 def _at_chance(organism: str, what: str, share: Share, chance: float) -> Cell:

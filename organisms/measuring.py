@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import json
 import shlex
+import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,10 @@ from organisms.training.recipes import LEVELS
 COMMANDS = {"extract": "images", "probing": "run", "evaluation": "ask", "taxonomy": "questions", "analysis": "report"}
 """The packages whose commands are run, and what each does unless told otherwise."""
 LOG = "log.txt"
+MADE_FROM = "made-from.json"
+"""In an organism's folder of results, once all are there: what they were made from."""
+INSIDE = "llm.final+projector"
+"""What the projector has beyond the LLM's last site: the verdict on a loss inside the LLM rests on it."""
 
 
 class Failed(Exception):
@@ -29,6 +36,19 @@ class Share:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What the verdict says of a level (`analysis.bottleneck`)."""
+
+    stage: str
+    """In the words of its JSON: encoder, projector, llm, text, binding, answers, none, not identifiable."""
+    confident: bool
+    strength: float | None
+    """The share lost there, with its 95 % interval; None where not identifiable."""
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -47,6 +67,8 @@ class Measured:
     """Of every site, parents of species that no probe was fitted on."""
     certified: bool
     """Whether every site is covered by the store's certificate."""
+    verdict: Mapping[str, Lost] = field(default_factory=dict)
+    """Per level; empty in measurements from before there was one."""
 
     def stage(self, stage: str) -> str:
         """The last site of `encoder`, `projector` or `llm`."""
@@ -66,6 +88,7 @@ class Measured:
             probes={site: shares(given) for site, given in entries["probes"].items()},
             held_out={site: shares(given) for site, given in entries["held_out"].items()},
             certified=entries["certified"],
+            verdict={level: Lost(**lost) for level, lost in entries.get("verdict", {}).items()},
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,18 +121,34 @@ def ask_about(manifest: Path, out: Path, log: Path) -> Path:
 
 
 def measure(model: Path, manifest: Path, bank: Path, out: Path, device: str = "auto") -> Measured:
-    """Run the commands on a checkpoint; stores, answers, probes, a report and a log go to `out`. Raises Failed."""
+    """Run the commands on a checkpoint; store, answers, probes, verdict, report and log go to `out`. Raises Failed."""
     out.mkdir(parents=True, exist_ok=True)
     log, store = out / LOG, out / "store.zarr"
     on = ("--device", device)
     run("extract", "--model", model, "--dataset", manifest, "--store", store, *on, log=log)
-    run("probing", store, *on, log=log)
-    run("probing", store, "--split", "leaf", *on, log=log)
     asked = ("--model", model, "--questions", bank, *on)
     run("evaluation", *asked, "--images", manifest.parent, "--out", out / "images.ask", log=log)
     run("evaluation", *asked, "--text_only", "true", "--out", out / "names.ask", log=log)
+    (answers,) = (out / "images.ask").glob("strict_v1/answers-*.parquet")
+    run("probing", store, "--questions", answers, "--conditional", INSIDE, *on, log=log)
+    run("probing", store, "--split", "leaf", *on, log=log)
+    run("analysis", "verdict", store, log=log)
     run("analysis", "report", store, log=log)
     return read(out)
+
+
+def resume(model: Path, manifest: Path, bank: Path, out: Path, device: str = "auto") -> Measured:
+    """`measure`, or what it left in `out` where that is of the same weights, images and questions. Raises Failed."""
+    made_from = {file.name: _sha256(file) for file in (model / "model.safetensors", manifest, bank)}
+    mark = out / MADE_FROM
+    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == made_from:
+        run("analysis", "verdict", out / "store.zarr", log=out / LOG)  # cheap, and its rule may have changed
+        return read(out)
+    if out.exists():
+        shutil.rmtree(out)
+    found = measure(model, manifest, bank, out, device)
+    mark.write_text(json.dumps(made_from), encoding="utf-8")
+    return found
 
 
 def read(out: Path) -> Measured:
@@ -118,7 +157,14 @@ def read(out: Path) -> Measured:
     text, text_chance = _answers(out / "names.ask", "text_hca_study")
     probes, certified = _probes(out / "store.probe", (*LEVELS,))
     held_out, _ = _probes(out / "store.probe-leaf", LEVELS[:-1])
-    return Measured(visual, text, {"visual": chance, "text": text_chance}, probes, held_out, certified)
+    return Measured(visual, text, {"visual": chance, "text": text_chance}, probes, held_out, certified, verdict(out))
+
+
+def verdict(out: Path) -> dict[str, Lost]:
+    """Of every level, as `python -m analysis verdict` left it in `out`."""
+    levels = json.loads((out / "store.verdict" / "verdict.json").read_text(encoding="utf-8"))["levels"]
+    keys = ("stage", "confident", "strength", "low", "high")
+    return {level["level"]: Lost(**{key: level[key] for key in keys}) for level in levels}
 
 
 def _answers(folder: Path, hca: str) -> tuple[dict[str, Share], float]:
@@ -155,3 +201,7 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     return pq.read_table(file).to_pylist()
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

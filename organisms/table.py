@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from organisms.bars import Cell, blame
-from organisms.measuring import Measured, Share
+from analysis.bottleneck.wording import CALLED
+from organisms.bars import Cell
+from organisms.measuring import Lost, Measured, Share
 
 HEAD = (
     ("", "organism"),
@@ -50,7 +51,20 @@ def _row(name: str, found: Measured, planted: str) -> list[str]:
     shares = [found.visual["hca"], found.text["hca"]]
     shares += [found.probes[found.stage(stage)]["hca"] for stage in ("encoder", "projector", "llm")]
     shares.append(found.held_out[found.stage("llm")]["genus"])
-    return [name, *(f"{100 * share.value:.1f}" for share in shares), planted, blame(found)]
+    return [name, *(f"{100 * share.value:.1f}" for share in shares), planted, lost_at(found.verdict)]
+
+
+def lost_at(verdict: Mapping[str, Lost]) -> str:
+    """`projector: species`; a level whose verdict is not certain has a question mark."""
+    levels: dict[str, list[str]] = {}
+    for level, lost in verdict.items():
+        levels.setdefault(lost.stage, []).append(level if lost.confident else f"{level}?")
+    if set(levels) == {"not identifiable"}:
+        return "not identifiable"
+    found = [f"{CALLED[stage]}: {', '.join(names)}" for stage, names in levels.items() if stage != "none"]
+    if doubtful := [name for name in levels.get("none", ()) if name.endswith("?")]:
+        found.append(f"none: {', '.join(doubtful)}")
+    return "; ".join(found) or "none"
 
 
 def markdown(found: Mapping[str, Measured], planted: Mapping[str, str], cells: Sequence[Cell], about: str) -> str:

@@ -11,7 +11,7 @@ from analysis.bottleneck.losses import ANSWERS, PlaceStage, Way
 from analysis.bottleneck.readable import interval
 from analysis.bottleneck.ruling import ALL_BUT, ALPHA, HALF, LEGIBLE, MARGIN, Ruling, Stage, of
 
-CALLED: Mapping[Stage, str] = {
+CALLED: Mapping[str, str] = {
     "encoder": "encoder",
     "projector": "projector",
     "llm": "LLM",
@@ -58,16 +58,16 @@ def span(low: float, high: float) -> str:
 RULE = " ".join(
     f"""\
 A level is counted by itself: among samples whose predicted node has the right parent, how much oftener is the node
-right than the parent's most common child would be (0: nothing of the level, 100: all of it)? What is read at one place was
-there at every place before it, so a stage loses what is read before it and nowhere from it on. A loss is certain where
-more than {percent(MARGIN)} % of the level is lost, p < {ALPHA:g} by a bootstrap over leaves, adjusted for all levels and
-stages (step-down max-T); it is suspected where only its own interval leaves 0 out. Inside the LLM it must also show in
-conditional probing: the projector has bits of the level that the LLM's site lacks, at least {percent(MARGIN)} % of them.
-How much the images show is not known, so the encoder is blamed only where more than {percent(HALF)} % is missing at its
-best site while some level is read better than that; where none is, nothing is identifiable. What the answers lack of
-the visual tokens is want of taxonomy as far as the level is not known by name either, and want of binding beyond that;
-replies count where more than {percent(LEGIBLE)} % could be read. `none` is certain where less than {percent(ALL_BUT)} %
-can be lost in all.""".split()
+right than the parent's most common child would be (0: nothing of the level, 100: all of it)? What is read at one
+place was there at every place before it, so a stage loses what is read before it and nowhere from it on. A loss is
+certain where more than {percent(MARGIN)} % of the level is lost, p < {ALPHA:g} by a bootstrap over leaves, adjusted
+for all levels and stages (step-down max-T); it is suspected where only its own interval leaves 0 out. Inside the LLM
+it must also show in conditional probing: the projector has bits of the level that the LLM's site lacks, at least
+{percent(MARGIN)} % of them. How much the images show is not known, so the encoder is blamed only where more than
+{percent(HALF)} % is missing at its best site while some level is read better than that; where none is, nothing is
+identifiable. What the answers lack of the visual tokens is want of taxonomy as far as the level is not known by name
+either, and want of binding beyond that; replies count where more than {percent(LEGIBLE)} % could be read. `none` is
+certain where less than {percent(ALL_BUT)} % can be lost in all.""".split()
 )
 """The rule in words, with its constants."""
 

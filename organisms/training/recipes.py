@@ -30,7 +30,7 @@ class Recipe:
     """Of the pace's steps."""
     trained: bool = True
     planted: str = "none"
-    """The stage to blame and the levels lost there, as `organisms.bars.blame` says it."""
+    """The stage to blame and the levels lost there, as `organisms.table.lost_at` says it."""
 
 
 _WHOLE = Recipe("whole")

@@ -1,13 +1,14 @@
 """Verdicts and bars on numbers made by hand."""
 
+import dataclasses
 import json
 
 import pytest
 
-from organisms.bars import blame, cells
-from organisms.measuring import Measured, Share
-from organisms.table import markdown, one_look
-from organisms.training.recipes import LEVELS, RECIPES
+from organisms.bars import cells
+from organisms.measuring import Lost, Measured, Share
+from organisms.table import lost_at, markdown, one_look
+from organisms.training.recipes import LEVELS, ORGANISMS, RECIPES
 
 SITES = ("encoder.1", "encoder.final", "projector", "llm.0", "llm.final")
 FLOOR = {"family": 0.25, "genus": 1 / 12, "species": 1 / 36}
@@ -17,7 +18,11 @@ def share(value):
     return Share(value, value - 0.05, value + 0.05)
 
 
-def made(visual=None, text=None, probes=None):
+def lost(stage, confident=True):
+    return Lost(stage, confident, 0.9, 0.8, 1.0)
+
+
+def made(visual=None, text=None, probes=None, stage="none"):
     """All is known (0.97), but for what is given: levels of answers, (site, level) of probes."""
     visual = {"hca": 0.92, **dict.fromkeys(LEVELS, 0.97), **(visual or {})}
     text = {"hca": 0.98, "family": 0.99, "genus": 0.98, **(text or {})}
@@ -31,7 +36,9 @@ def made(visual=None, text=None, probes=None):
     }
     held_out = {site: {"family": share(0.9), "genus": share(0.8), "hca": share(0.8)} for site in SITES}
     answers = ({key: share(value) for key, value in given.items()} for given in (visual, text))
-    return Measured(*answers, {"visual": 1 / 64, "text": 1 / 16}, read, held_out, True)
+    return Measured(
+        *answers, {"visual": 1 / 64, "text": 1 / 16}, read, held_out, True, dict.fromkeys(LEVELS, lost(stage))
+    )
 
 
 LOST = {"species": 0.34, "hca": 0.34}
@@ -46,18 +53,36 @@ FOUND = {
     "binding": made({"hca": 0.06, "family": 0.26, "genus": 0.25}),
     "projector": made({"hca": 0.33, "species": 0.34}, probes=AFTER),
     "encoder": made({"hca": 0.33, "species": 0.34}, probes=EVERYWHERE),
-    "random": made({"hca": 0.03, **GUESSES}, {"hca": 0.07, "family": 0.2, "genus": 0.2}, NOTHING),
+    "random": made({"hca": 0.03, **GUESSES}, {"hca": 0.07, "family": 0.2, "genus": 0.2}, NOTHING, "not identifiable"),
 }
 
 
-@pytest.mark.parametrize("name", list(RECIPES))
-def test_what_was_planted_is_found(name):
-    assert blame(FOUND[name]) == RECIPES[name].planted
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ({"family": "text", "genus": "text", "species": "none"}, "LLM (taxonomy): family, genus"),
+        ({"family": "none", "genus": "none", "species": "none"}, "none"),
+        ({"family": "binding", "genus": "llm", "species": "none"}, "LLM (binding): family; LLM: genus"),
+        (dict.fromkeys(LEVELS, "not identifiable"), "not identifiable"),
+    ],
+)
+def test_a_verdict_is_said_as_recipes_say_what_they_plant(stages, said):
+    assert lost_at({level: lost(stage) for level, stage in stages.items()}) == said
 
 
-@pytest.mark.parametrize("name", list(RECIPES))
+def test_a_verdict_that_is_not_certain_has_a_question_mark():
+    verdict = {"family": lost("none"), "genus": lost("none", False), "species": lost("encoder", False)}
+    assert lost_at(verdict) == "encoder: species?; none: genus?"
+
+
+def test_a_random_model_with_a_verdict_fails_its_bar():
+    judged = dataclasses.replace(FOUND["random"], verdict={"family": lost("encoder", False)})
+    assert not cells("random", judged)[-1].holds
+
+
+@pytest.mark.parametrize("name", ORGANISMS)
 def test_an_organism_meets_its_own_bars_and_no_other(name):
-    for organism in RECIPES:
+    for organism in ORGANISMS:
         met = all(cell.holds for cell in cells(organism, FOUND[name]))
         assert met == (organism == name), f"{name} held to the bars of {organism}"
 
@@ -67,11 +92,11 @@ def test_what_is_written_is_read_back():
 
 
 def test_a_page_says_which_bar_does_not_hold():
-    planted = {name: RECIPES[name].planted for name in RECIPES}
+    planted = {name: RECIPES[name].planted for name in ORGANISMS}
     page = markdown(FOUND, planted, cells("healthy", FOUND["encoder"]), "as measured")
     assert "| healthy | visual HCA | 0.330 [0.280, 0.380] | >= 0.9 | **no** |" in page
     look = one_look(FOUND, planted).splitlines()
-    assert all(any(line.startswith(name) for line in look) for name in RECIPES)
+    assert all(any(line.startswith(name) for line in look) for name in ORGANISMS)
     row = next(line for line in look if line.startswith("projector"))
     assert row.split()[1:7] == ["33.0", "98.0", "93.0", "34.0", "34.0", "80.0"]
     assert row.split()[7:] == ["projector:", "species"] * 2
