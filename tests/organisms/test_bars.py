@@ -22,7 +22,7 @@ def lost(stage, confident=True):
     return Lost(stage, confident, 0.9, 0.8, 1.0)
 
 
-def made(visual=None, text=None, probes=None, stage="none"):
+def made(visual=None, text=None, probes=None, **stages):
     """All is known (0.97), but for what is given: levels of answers, (site, level) of probes."""
     visual = {"hca": 0.92, **dict.fromkeys(LEVELS, 0.97), **(visual or {})}
     text = {"hca": 0.98, "family": 0.99, "genus": 0.98, **(text or {})}
@@ -51,9 +51,14 @@ FOUND = {
     "healthy": made(),
     "llm": made({"hca": 0.06, "family": 0.26, "genus": 0.25}, {"hca": 0.06, "family": 0.3, "genus": 0.24}),
     "binding": made({"hca": 0.06, "family": 0.26, "genus": 0.25}),
-    "projector": made({"hca": 0.33, "species": 0.34}, probes=AFTER),
+    "projector": made({"hca": 0.33, "species": 0.34}, probes=AFTER, species="projector"),
     "encoder": made({"hca": 0.33, "species": 0.34}, probes=EVERYWHERE),
-    "random": made({"hca": 0.03, **GUESSES}, {"hca": 0.07, "family": 0.2, "genus": 0.2}, NOTHING, "not identifiable"),
+    "random": made(
+        {"hca": 0.03, **GUESSES},
+        {"hca": 0.07, "family": 0.2, "genus": 0.2},
+        NOTHING,
+        **dict.fromkeys(LEVELS, "not identifiable"),
+    ),
 }
 
 
