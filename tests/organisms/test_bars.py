@@ -36,9 +36,8 @@ def made(visual=None, text=None, probes=None, **stages):
     }
     held_out = {site: {"family": share(0.9), "genus": share(0.8), "hca": share(0.8)} for site in SITES}
     answers = ({key: share(value) for key, value in given.items()} for given in (visual, text))
-    return Measured(
-        *answers, {"visual": 1 / 64, "text": 1 / 16}, read, held_out, True, dict.fromkeys(LEVELS, lost(stage))
-    )
+    verdict = {level: lost(stages.get(level, "none")) for level in LEVELS}
+    return Measured(*answers, {"visual": 1 / 64, "text": 1 / 16}, read, held_out, True, verdict)
 
 
 LOST = {"species": 0.34, "hca": 0.34}
