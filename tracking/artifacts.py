@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 64 << 20
 """Of files that are uploaded without being asked for."""
-READABLE = {".json", ".html", ".svg", ".md", ".csv", ".txt", ".yaml", ".yml"}
+READABLE = {".json", ".jsonl", ".html", ".svg", ".md", ".csv", ".txt", ".yaml", ".yml"}
 """Files whose text is scrubbed on the way."""
 
 
@@ -24,11 +24,11 @@ def artifact(files: Files, scrub: Scrubber, upload: bool) -> wandb.Artifact:
     """The artifact, not yet logged. Its version depends on contents alone, not on where they lie."""
     import wandb
 
-    found = list(_inside(files.paths))
+    found = [(scrub.text(name), path) for name, path in _inside(files.paths)]
     size = sum(path.stat().st_size for _, path in found)
     whole = upload or not (files.large or size > MOST_BYTES)
     about = {**files.about, "files": len(found), "bytes": size, "uploaded": whole}
-    made = wandb.Artifact(_name(files.name), files.kind, metadata=scrub.values(about))
+    made = wandb.Artifact(_name(scrub.text(files.name)), files.kind, metadata=scrub.values(about))
     if files.identity or not whole:
         identity = files.identity or {name: path.stat().st_size for name, path in found}
         with made.new_file("manifest.json", encoding="utf-8") as file:

@@ -80,6 +80,8 @@ def write(record: Record, options: Tracking) -> tuple[Path, str]:
         return Path(run.settings.sync_dir), str(run.settings.base_url)
     finally:
         run.finish()
+        if wandb.run is None:  # else somebody's own run goes on in this process
+            wandb.teardown()  # until its service has ended, the file is not whole, and an upload would lack its end
 
 
 def steps(curves: Sequence[Curve]) -> list[dict[str, float]]:

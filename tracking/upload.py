@@ -19,7 +19,7 @@ CONNECT = 5.0
 def upload(folder: Path, server: str, patience: float) -> str:
     """Upload a run in at most `patience` seconds; what came of it, in words. Nothing on disk is lost either way."""
     later = f"kept in {folder}; `wandb sync {folder}` uploads it"
-    if problem := unreachable(server):
+    if problem := unreachable(server, min(CONNECT, patience)):
         return f"{problem}; {later}"
     process = subprocess.Popen(
         [sys.executable, "-m", "wandb", "sync", str(folder)],
@@ -41,10 +41,10 @@ def upload(folder: Path, server: str, patience: float) -> str:
     return found[0] if found else f"uploaded {folder}"
 
 
-def unreachable(server: str) -> str | None:
-    """Why a server cannot be used, found out within seconds; None where it answers."""
+def unreachable(server: str, within: float) -> str | None:
+    """Why a server cannot be used, found out within so many seconds; None where it answers."""
     try:
-        with urllib.request.urlopen(server, timeout=CONNECT):
+        with urllib.request.urlopen(server, timeout=within):
             return None
     except urllib.error.HTTPError as error:
         return f"the server answers with {error.code}" if error.code >= 500 else None
