@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from organisms.measuring import Measured, Share
+from organisms.training.recipes import RECIPES
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,27 @@ def _below(bar: float) -> tuple[str, Callable[[Share], bool]]:
     return f"<= {bar}", lambda share: share.value <= bar
 
 
+def falling(found: Mapping[str, Measured]) -> list[Cell]:
+    """Of a projector by degrees: the more colour it takes, the less of the species is read behind it."""
+    doses = sorted((RECIPES[name].dose, name) for name in found if RECIPES[name].colour == "projector")
+    shares = [(name, found[name].probes["projector"]["species"]) for _, name in doses]
+    return [
+        Cell(name, "species probe, projector", share, f"< {before.value:.3f} ({other})", share.value < before.value)
+        for (other, before), (name, share) in pairwise(shares)
+    ]
+
+
 _DOWNSTREAM = ("projector", "llm")
 _THIRD = 0.45
 """Probes of the species where nothing tells those of a genus apart: one in three, and room for what is left of it."""
+
+_PROJECTOR: list[Check] = [
+    ("species probe, encoder's last site", _last("species", "encoder"), *_above(0.85)),
+    ("family probe, least of projector and LLM", _least("family", *_DOWNSTREAM), *_above(0.9)),
+    ("genus probe, least of projector and LLM", _least("genus", *_DOWNSTREAM), *_above(0.85)),
+    ("text HCA", _text, *_above(0.95)),
+]
+"""Whatever its dose."""
 
 _CHECKS: Mapping[str, list[Check]] = {
     "healthy": [
@@ -97,11 +117,8 @@ _CHECKS: Mapping[str, list[Check]] = {
         ("probe HCA, least of projector and LLM", _least("hca", *_DOWNSTREAM), *_above(0.8)),
     ],
     "projector": [
-        ("species probe, encoder's last site", _last("species", "encoder"), *_above(0.85)),
+        *_PROJECTOR,
         ("species probe, most of projector and LLM", _most("species", *_DOWNSTREAM), *_below(_THIRD)),
-        ("family probe, least of projector and LLM", _least("family", *_DOWNSTREAM), *_above(0.9)),
-        ("genus probe, least of projector and LLM", _least("genus", *_DOWNSTREAM), *_above(0.85)),
-        ("text HCA", _text, *_above(0.95)),
     ],
     "encoder": [
         ("species probe, most of all sites", _most("species", "encoder", *_DOWNSTREAM), *_below(_THIRD)),
@@ -116,4 +133,9 @@ _CHECKS: Mapping[str, list[Check]] = {
         ("probe HCA, least of projector and LLM", _least("hca", *_DOWNSTREAM), *_above(0.8)),
     ],
     "random": [],
+    "projector-0": [
+        *_PROJECTOR,
+        ("species probe, least of projector and LLM", _least("species", *_DOWNSTREAM), *_above(0.85)),
+    ],
+    **{f"projector-{dose}": _PROJECTOR for dose in (25, 50, 75)},
 }

@@ -29,7 +29,7 @@ class CheckConfig(Config):
     """
 
     organisms: Names = None
-    """healthy, llm, projector, encoder, binding, random; all that are there by default."""
+    """healthy, llm, projector, encoder, binding, random, or a projector by degrees; all that are there by default."""
     weights: Path = SHIPPED
     """The folder with the organisms' folders; by default what is shipped."""
     out: Path = Path("runs/organisms-check")
@@ -73,7 +73,7 @@ def measured_page(weights: Path) -> tuple[str, bool]:
     files = {name: weights / name / MEASURED for name in RECIPES if (weights / name / MEASURED).is_file()}
     entries = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items()}
     found = {name: Measured.from_dict(entry["measured"]) for name, entry in entries.items()}
-    cells = [cell for name in found for cell in bars.cells(name, found[name])]
+    cells = [cell for name in found for cell in bars.cells(name, found[name])] + bars.falling(found)
     made = dict.fromkeys(f"`{entry['command']}`, {entry['images']:,} images" for entry in entries.values())
     about = f"Measured by {', '.join(made)} that no organism was taught or chosen by, a fifth of them asked about."
     page = table.markdown(found, {name: RECIPES[name].planted for name in found}, cells, about)
@@ -82,12 +82,12 @@ def measured_page(weights: Path) -> tuple[str, bool]:
 
 def there(weights: Path, wanted: str | list[str] | None) -> list[str]:
     """The organisms to measure, in the order of the recipes. Raises InputError for one that is not there."""
-    from organisms.training.recipes import RECIPES
+    from organisms.training.recipes import ORGANISMS, RECIPES
 
     present = [name for name in RECIPES if (weights / name / "config.json").is_file()]
     if wanted is None and present:
         return present
-    names = list(RECIPES) if wanted is None else [wanted] if isinstance(wanted, str) else list(wanted)
+    names = list(ORGANISMS) if wanted is None else [wanted] if isinstance(wanted, str) else list(wanted)
     if unknown := [name for name in names if name not in RECIPES]:
         raise InputError(f"no organism {unknown[0]!r}; there are {', '.join(RECIPES)}")
     if missing := [name for name in names if name not in present]:
@@ -110,9 +110,8 @@ def survey(
 
     out.mkdir(parents=True, exist_ok=True)
     threads = torch.get_num_threads()
-    torch.set_num_threads(
-        1
-    )  # matrices this small give others nothing to do but wait, which on a busy machine takes minutes
+    # Matrices this small give other threads nothing to do but wait, which on a busy machine takes minutes.
+    torch.set_num_threads(1)
     try:
         manifest = render_world(out / "world", n, seed, SIZE, progress=sys.stderr.isatty())
         bank = ask_about(manifest, out, out / LOG)

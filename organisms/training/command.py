@@ -47,6 +47,11 @@ def train(config: TrainConfig) -> int:
     wanted = config.organisms or ORGANISMS
     if unknown := [name for name in wanted if name not in RECIPES]:
         raise InputError(f"no organism {unknown[0]!r}; there are {', '.join(RECIPES)}")
+    if config.architecture != "qwen2_5_vl" and (graded := [name for name in wanted if RECIPES[name].dose < 1]):
+        raise InputError(
+            f"{graded[0]} is a qwen2_5_vl: the projector of {config.architecture} has too few units to let a part of "
+            "the colour through; leave it out, or --architecture"
+        )
     todo = [name for name in wanted if config.overwrite or not (config.out / name / "organism.json").is_file()]
     for name in wanted:
         if name not in todo:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from organisms.bars import cells
+from organisms.bars import cells, falling
 from organisms.measuring import Lost, Measured, Share
 from organisms.table import lost_at, markdown, one_look
 from organisms.training.recipes import LEVELS, ORGANISMS, RECIPES
@@ -104,3 +104,11 @@ def test_a_page_says_which_bar_does_not_hold():
     row = next(line for line in look if line.startswith("projector"))
     assert row.split()[1:7] == ["33.0", "98.0", "93.0", "34.0", "34.0", "80.0"]
     assert row.split()[7:] == ["projector:", "species"] * 2
+
+
+def test_species_must_fall_with_every_step_of_the_dose():
+    read = {"projector-0": 0.9, "projector-25": 0.7, "projector-50": 0.75, "projector": 0.34}
+    found = {name: made(probes={("projector", "species"): share}) for name, share in read.items()}
+    told = {cell.organism: cell.holds for cell in falling({**found, "encoder": made()})}
+    assert told == {"projector-25": True, "projector-50": False, "projector": True}
+    assert not falling({"healthy": made(), "projector": made(probes=AFTER)})
