@@ -5,7 +5,7 @@ import sys
 from analysis.bottleneck.config import VerdictConfig
 from analysis.config import ReportConfig
 from analysis.erasure.config import EraseConfig
-from analysis.geometry.config import GeometryConfig
+from analysis.geometry.config import GeometryConfig, UnembeddingConfig
 from commandline import Command, main
 
 
@@ -27,6 +27,12 @@ def _geometry(config: GeometryConfig) -> None:
     run(config)
 
 
+def _unembedding(config: UnembeddingConfig) -> None:
+    from analysis.geometry.unembedding import run
+
+    run(config)
+
+
 def _verdict(config: VerdictConfig) -> None:
     from analysis.bottleneck.run import run
 
@@ -40,6 +46,7 @@ COMMANDS = {
     "report": Command(ReportConfig, _report, "run"),
     "verdict": Command(VerdictConfig, _verdict, "run"),
     "geometry": Command(GeometryConfig, _geometry, "store", after_interrupt=SITES_KEPT),
+    "unembedding": Command(UnembeddingConfig, _unembedding, "model"),
     "erase": Command(EraseConfig, _erase, "store", after_interrupt=KEPT),
 }
 

@@ -28,9 +28,11 @@ class Drawing:
     caption: str
     svg: str
     png: bytes
+    folded: bool = False
+    """Whether the page shows it only when asked to."""
 
     @classmethod
-    def of(cls, name: str, title: str, caption: str, draw: Callable[[], Figure]) -> Drawing:
+    def of(cls, name: str, title: str, caption: str, draw: Callable[[], Figure], folded: bool = False) -> Drawing:
         """Draws it once for the page, in the page's ink, and once on white."""
         import io
 
@@ -39,7 +41,7 @@ class Drawing:
         buffer = io.BytesIO()
         with mpl.rc_context(STYLE):
             draw().savefig(buffer, format="png", dpi=150, facecolor="white")
-        return cls(name, title, caption, text, buffer.getvalue())
+        return cls(name, title, caption, text, buffer.getvalue(), folded)
 
     def write(self, folder: Path) -> None:
         """Both files; the SVG stands for itself there, in black."""
@@ -61,7 +63,9 @@ def heatmap(cosines: np.ndarray, nodes: Sequence[Record], site: str) -> Figure:
     if len(named) > MOST_TICKS and size > NAMED:
         named = named[:: -(-len(named) // MOST_TICKS)]
     depth = _depths(nodes)
-    panel.set_yticks(named, ["  " * depth[place] + _short(nodes[place]["name"]) for place in named], fontsize=7)
+    panel.set_yticks(
+        named, ["\u00a0\u00a0" * depth[place] + _short(nodes[place]["name"]) for place in named], fontsize=7
+    )
     panel.set_xticks(tops, [_short(nodes[place]["name"]) for place in tops], rotation=60, ha="right", fontsize=7)
     for label in panel.get_xticklabels():
         label.set(rotation_mode="anchor")

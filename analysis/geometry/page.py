@@ -30,13 +30,14 @@ def drawings(made: Tables, found: Sequence[Part], summary: Mapping[str, Any]) ->
     drawn = []
     if any(record["alignment"] == record["alignment"] for record in mine):
         caption = (
-            "Marks: what the rule reads, the root mean square cosine of child - parent with parent, noise taken off, with "
-            "its 95 % interval. Line: the mean |cos|, which finite samples and few dimensions keep above 0; bands: what "
-            "it is when leaves are hung elsewhere in the tree, and when images are dealt among the leaves."
+            "Marks: what the rule reads, the root mean square cosine of child - parent with parent, less noise, with its "
+            "95 % interval. Line: the mean |cos|, which finite samples and few dimensions keep above 0; bands: what it "
+            "is when leaves are hung elsewhere in the tree, and when images are dealt among the leaves."
         )
         draw = partial(figures.layers, mine, summary["config"]["margin"])
         drawn.append(Drawing.of("layers", f"Orthogonality site by site ({way})", caption, draw))
-    for site in ends(summary["sites"]):
+    *earlier, final = ends(summary["sites"])
+    for site in (final, *reversed(earlier)):
         part = next(part for part in found if part.unit.site == site and _same(part.unit.place, *_way(first)))
         if not part.records["nodes"]:
             continue
@@ -44,7 +45,8 @@ def drawings(made: Tables, found: Sequence[Part], summary: Mapping[str, Any]) ->
             "In sample, depth first: a node stands below its parent. Red: alike. Lines part the nodes of the top level."
         )
         draw = partial(figures.heatmap, part.cosines, part.records["nodes"], site)
-        drawn.append(Drawing.of(f"cosines-{site}", f"Cosines between the directions of nodes at {site}", caption, draw))
+        title = f"Cosines between the directions of nodes at {site}"
+        drawn.append(Drawing.of(f"cosines-{site}", title, caption, draw, folded=site != final))
     last = next((part for part in reversed(found) if _same(part.unit.place, *_way(first))), found[-1])
     if last.records["siblings"]:
         caption = (
@@ -69,7 +71,9 @@ def page(made: Tables, drawn: Sequence[Drawing], summary: Mapping[str, Any]) -> 
         title=f"{_name(summary['store']['model'])} on {_name(summary['store']['dataset'])}",
         summary=summary,
         headlines=headlines(made["verdicts"]),
-        figures=[{"title": one.title, "caption": one.caption, "svg": Markup(one.svg)} for one in drawn],
+        figures=[
+            {"title": one.title, "caption": one.caption, "svg": Markup(one.svg), "folded": one.folded} for one in drawn
+        ],
         verdicts=verdict_tables(made["verdicts"]),
         nulls=null_tables(made["geometry"]),
         explained=explained_table(made["geometry"]),
@@ -77,6 +81,8 @@ def page(made: Tables, drawn: Sequence[Drawing], summary: Mapping[str, Any]) -> 
         conditioning=conditioning(made["verdicts"]),
         reasons=reasons(made["verdicts"]),
         generalisation=[generalised(record) for record in made["generalisation"]],
+        published=published(made.get("published", ())),
+        store=summary["store"]["name"] is not None,
         provenance=provenance(summary),
     )
 
@@ -193,6 +199,20 @@ def conditioning(verdicts: Sequence[Record]) -> list[list[str]]:
     return list(rows.values())
 
 
+def published(records: Sequence[Record]) -> list[list[str]]:
+    """Park et al.'s criterion: per estimator the mean over edges beside its controls."""
+    names = {"cos": "true parent", "rows_permuted": "true parent, rows permuted", "random_parent": "random parent"}
+    names["cos_with_parent_offset"] = "parent's offset"
+    rows = []
+    for estimator in dict.fromkeys(record["estimator"] for record in records):
+        for key, name in names.items():
+            values = [one[key] for one in records if one["estimator"] == estimator and one[key] == one[key]]
+            mean = sum(values) / len(values) if values else float("nan")
+            size = sum(map(abs, values)) / len(values) if values else float("nan")
+            rows.append([estimator, name, _number(mean, "+.3f"), _number(size, ".3f"), f"{len(values):,}"])
+    return rows
+
+
 def reasons(verdicts: Sequence[Record]) -> list[list[str]]:
     """Why, in words."""
     return [
@@ -213,10 +233,11 @@ def provenance(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("model", ", ".join(f"{key} {model[key]}" for key in ("id", "revision", "class", "dtype") if model.get(key))),
         ("data set", _name(store["dataset"])),
-        ("pooling", str(store.get("pool"))),
-        ("store", f"{store['name']}, attributes sha256 {store['attributes_sha256']}"),
-        ("rows", f"{summary['rows']:,} ({summary['config']['split'] or 'all splits'})"),
-        ("untrained model", summary["random_init"]["name"] if summary["random_init"] else "none given (--random_init)"),
+        ("pooling", store.get("pool") or ""),
+        ("store", f"{store['name']}, attributes sha256 {store['attributes_sha256']}" if store["name"] else ""),
+        ("rows", f"{summary['rows']:,} ({summary['config']['split'] or 'all'})"),
+        ("words", ", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in summary.get("words", {}).items())),
+        ("untrained model", summary["random_init"]["name"] if summary["random_init"] else "none given"),
         ("settings", ", ".join(f"{key} {value}" for key, value in summary["config"].items() if value is not None)),
         ("time", f"{summary['seconds']:g} s"),
     ]

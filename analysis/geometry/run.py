@@ -14,24 +14,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.geometry.assembling import tables
 from analysis.geometry.config import DIRECTIONS, INNER_PRODUCTS, GeometryConfig, chosen
 from analysis.geometry.orthogonality import orthogonality
-from analysis.geometry.page import drawings, page
 from analysis.geometry.parts import Part, Parts, Record, Unit
 from analysis.geometry.ruling import Rule
-from analysis.geometry.table import table
+from analysis.geometry.writing import KIND, write
 from commandline import InputError
 from extract import Store
 from extract.progress import bar
 from hooks.sites import select_names
 from probing.certified import uncertified
 from probing.grid import resolve_device
-from probing.results import check_out, default_out, write_summary, write_table, writing
+from probing.results import check_out, default_out
 from probing.rows import read_site, usable_rows
 
-KIND = "geometry"
-PAGE = "orthogonality.html"
 SCHEMA_VERSION = 1
 
 
@@ -43,20 +39,21 @@ def run(config: GeometryConfig) -> None:
     if store.samples.level is not None:
         raise InputError(f"{store.path} is a text store, a row per prompt; geometry is measured on images")
     sites = select_names(list(store.sites), config.sites)  # pyright: ignore[reportArgumentType]
-    units = units_of(config, sites)
+    units = units_of(config, store, sites)
     refused = uncertified(store, sites, config.allow_uncertified)
     resolve_device(config.device)
     rows = rows_of(config, store)
     untrained = Store.open(config.random_init) if config.random_init else None
     there = same_rows(store, untrained, rows) if untrained else None
-    held_out = leaf_probes(config)
+    leaf_probes(config)
     parts = Parts.of(out.with_name(f".{out.name}.parts"), _question(config, store, rows))
-    found = list(measured(config, store, rows, units, parts, "geometry"))
+    vectors = unembedding_of(config, store, [unit for unit in units if parts.read(unit) is None])
+    found = list(measured(config, store, rows, units, parts, "geometry", vectors))
     random = []
     if untrained is not None and there is not None:
-        shared = [unit for unit in units if unit.site in untrained.sites]
+        shared = [unit for unit in units if unit.site in untrained.sites and unit.inner_product != "causal"]
         other = Parts.of(parts.folder, [_question(config, untrained, there), "random init"])
-        random = list(measured(config, untrained, there, shared, other, "random init"))
+        random = list(measured(config, untrained, there, shared, other, "random init", vectors))
     summary = {
         "geometry_version": SCHEMA_VERSION,
         "store": about_store(store),
@@ -69,20 +66,8 @@ def run(config: GeometryConfig) -> None:
         "random_init": untrained and about_store(untrained),
         "seconds": round(time.monotonic() - started, 1),
     }
-    made = tables(found, random, held_out)
-    with writing(out, KIND) as folder:
-        for name, records in made.items():
-            write_table(folder, name, records)
-        _write_cosines(folder / "cosines.parquet", found)
-        summary |= {"verdicts": _verdicts(made["verdicts"])}
-        drawn = drawings(made, found, summary)
-        for drawing in drawn:
-            drawing.write(folder)
-        (folder / PAGE).write_text(page(made, drawn, summary), encoding="utf-8")
-        write_summary(folder, summary, KIND)
+    write(out, found, random, leaf_probes(config), summary)
     shutil.rmtree(parts.folder, ignore_errors=True)
-    print(table(made, summary))
-    print(f"\n{out}: {PAGE}, {', '.join(f'{name}.parquet' for name in (*made, 'cosines'))}, summary.json, figures")
 
 
 def out_of(config: GeometryConfig) -> Path:
@@ -90,11 +75,39 @@ def out_of(config: GeometryConfig) -> Path:
     return Path(config.out) if config.out else path.with_name(f"{path.name.removesuffix('.zarr')}.geometry")
 
 
-def units_of(config: GeometryConfig, sites: Sequence[str]) -> list[Unit]:
-    """Site by site. Raises InputError for directions or an inner product that there is not."""
+def units_of(config: GeometryConfig, store: Store, sites: Sequence[str]) -> list[Unit]:
+    """Site by site; the causal inner product at the language model's sites alone.
+
+    Raises InputError for directions or an inner product that there is not.
+    """
     directions = chosen(config.directions, DIRECTIONS, "directions")
     products = chosen(config.inner_products, INNER_PRODUCTS, "inner_products")
-    return [Unit(site, way, product) for site in sites for way in directions for product in products]
+    units = [
+        Unit(site, way, product)
+        for site in sites
+        for way in directions
+        for product in products
+        if product != "causal" or store.sites[site].stage == "llm"
+    ]
+    if not units:
+        raise InputError("the causal inner product is of a language model's residual stream; choose sites llm.*")
+    return units
+
+
+def unembedding_of(config: GeometryConfig, store: Store, units: Sequence[Unit]) -> np.ndarray | None:
+    """The model's unembedding, where a unit needs it. Raises InputError for a model without one, or of other width."""
+    needed = [unit.site for unit in units if unit.inner_product == "causal"]
+    if not needed:
+        return None
+    from analysis.geometry.unembedding import unembedding
+
+    model = config.model or (store.attrs.get("model") or {}).get("id")
+    if model is None:
+        raise InputError(f"{store.path} does not say what model it is of; name it with --model")
+    vectors = unembedding(str(model))[0]
+    if vectors.shape[1] != (width := store.sites[needed[0]].width):
+        raise InputError(f"{model} has unembedding vectors of {vectors.shape[1]} features, and {needed[0]} has {width}")
+    return vectors
 
 
 def rows_of(config: GeometryConfig, store: Store) -> np.ndarray:
@@ -133,13 +146,19 @@ def leaf_probes(config: GeometryConfig) -> list[Record]:
 
 
 def measured(
-    config: GeometryConfig, store: Store, rows: np.ndarray, units: Sequence[Unit], parts: Parts, what: str
+    config: GeometryConfig,
+    store: Store,
+    rows: np.ndarray,
+    units: Sequence[Unit],
+    parts: Parts,
+    what: str,
+    unembedding: np.ndarray | None,
 ) -> Iterator[Part]:
-    """Every unit's part, as kept or as measured now."""
+    """Every unit's part, as kept or as measured now. unembedding: float32 (token, feature) for causal units."""
     kept = {unit: part for unit in units if (part := parts.read(unit))}
     leaf, device = store.samples.leaf[rows], str(resolve_device(config.device))
     site, X = None, np.zeros((0, 0), np.float32)
-    with bar(len(units), "site", what, done=len(kept)) as progress:
+    with bar(len(units), "measurement", what, done=len(kept)) as progress:
         for unit in units:
             if unit in kept:
                 yield kept[unit]
@@ -153,6 +172,7 @@ def measured(
                 config.seed,
                 directions=unit.directions,  # pyright: ignore[reportArgumentType]
                 inner_product=unit.inner_product,  # pyright: ignore[reportArgumentType]
+                unembedding=unembedding if unit.inner_product == "causal" else None,
                 rule=Rule(margin=config.margin, draws=config.draws),
                 device=device,
             )
@@ -179,19 +199,3 @@ def about_store(store: Store) -> dict[str, Any]:
     digest = hashlib.sha256(text.encode()).hexdigest()
     kept = {key: attrs.get(key) for key in ("model", "dataset", "prompt", "pool", "created")}
     return {"name": store.path.name, "attributes_sha256": digest} | kept
-
-
-def _write_cosines(file: Path, parts: Sequence[Part]) -> None:
-    """A row per unit and node: its cosines with every node, in the order of the tree."""
-    columns: dict[str, list[Any]] = {}
-    for part in parts:
-        names = [record["node"] for record in part.records["nodes"]]
-        for name, row in zip(names, part.cosines, strict=True):
-            for key, value in {**part.unit.place, "node": name, "cosines": row}.items():
-                columns.setdefault(key, []).append(value)
-    pq.write_table(pa.table(columns), file)
-
-
-def _verdicts(records: Sequence[Record]) -> list[Record]:
-    keys = ("site", "directions", "inner_product", "parent", "child", "verdict")
-    return [{key: record[key] for key in keys} for record in records]

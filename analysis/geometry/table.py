@@ -28,13 +28,13 @@ def table(made: Mapping[str, Sequence[Record]], summary: Mapping[str, Any]) -> s
         lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     for record in made["generalisation"]:
         lines += ["", generalised(record)] if record is made["generalisation"][0] else [generalised(record)]
-    if not made["generalisation"]:
+    if not made["generalisation"] and summary["store"]["name"]:
         lines += ["", "no probes of unseen leaves to compare with: `python -m probing STORE --split leaf` makes them"]
     return "\n".join(lines)
 
 
 def cell(record: Record) -> str:
-    """`orthogonal 0.05 [0.01, 0.09]`."""
+    """`orthogonal 0.050 [0.010, 0.090]`."""
     if record["alignment"] != record["alignment"]:
         return str(record["verdict"])
     return f"{record['verdict']} {span(record['alignment'], record['low'], record['high'])}"
@@ -42,7 +42,7 @@ def cell(record: Record) -> str:
 
 def span(value: float, low: float, high: float) -> str:
     """A number and its interval."""
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def generalised(record: Record) -> str:
