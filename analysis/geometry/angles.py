@@ -90,7 +90,16 @@ class Nodes:
     @cached_property
     def squared(self) -> Tensor:
         """(K, B): squared norms, cross-fitted: they may come out below 0."""
-        return self.vectors.square().sum(2) - self.own_noise
+        return self.in_sample - self.own_noise
+
+    @cached_property
+    def in_sample(self) -> Tensor:
+        """(K, B): squared norms with their noise."""
+        return torch.einsum("kbr,kbr->kb", self.vectors, self.vectors)
+
+    def products(self, first: Tensor, second: Tensor) -> Tensor:
+        """(pair, B): products of nodes (pair,) with nodes (pair,), in sample."""
+        return torch.einsum("kbr,kbr->kb", self.vectors[first], self.vectors[second])
 
 
 @dataclass(frozen=True)
@@ -147,29 +156,29 @@ def edge_products(nodes: Nodes) -> EdgeProducts:
     """Cross-fitted over all halves of each leaf's samples, in closed form."""
     at = nodes.at
     child, parent = at.child_E, at.parent_E
-    top = at.grand_E < 0
-    grand = torch.where(top, parent, at.grand_E)
-    v = nodes.vectors
-    step = v[child] - v[parent]
-    above = torch.where(top[:, None, None], v[parent], v[parent] - v[grand])
-    cc, pp, gg = nodes.own_noise[child], nodes.own_noise[parent], nodes.own_noise[grand]
-    cp = nodes.shared_noise(child, parent, 1 / at.siblings_E1)
-    pg = nodes.shared_noise(parent, grand, 1 / at.aunts_E1)
-    cg = nodes.shared_noise(child, grand, 1 / (at.siblings_E1 * at.aunts_E1))
-    along_noise = cp - pp
-    above_noise = torch.where(top[:, None], along_noise, along_noise - cg + pg)
-    offset_noise = cc - 2 * cp + pp
-    parent_offset_noise = torch.where(top[:, None], pp, pp - 2 * pg + gg)
-    along_offset = (step * above).sum(2) - above_noise
+    top = (at.grand_E < 0)[:, None]
+    grand = torch.where(at.grand_E < 0, parent, at.grand_E)
+    own = nodes.in_sample
+    cc, pp, gg = own[child], own[parent], own[grand]
+    cp, pg, cg = nodes.products(child, parent), nodes.products(parent, grand), nodes.products(child, grand)
+    noise_cc, noise_pp, noise_gg = nodes.own_noise[child], nodes.own_noise[parent], nodes.own_noise[grand]
+    noise_cp = nodes.shared_noise(child, parent, 1 / at.siblings_E1)
+    noise_pg = nodes.shared_noise(parent, grand, 1 / at.aunts_E1)
+    noise_cg = nodes.shared_noise(child, grand, 1 / (at.siblings_E1 * at.aunts_E1))
+    along_noise = noise_cp - noise_pp
+    above = torch.where(top, cp - pp, cp - pp - cg + pg)
+    above_noise = torch.where(top, along_noise, along_noise - noise_cg + noise_pg)
+    offset_noise = noise_cc - 2 * noise_cp + noise_pp
+    parent_offset_noise = torch.where(top, noise_pp, noise_pp - 2 * noise_pg + noise_gg)
     return EdgeProducts(
-        along=(step * v[parent]).sum(2) - along_noise,
-        along_offset=along_offset.masked_fill(at.alone_E1, torch.nan),
-        offset=step.square().sum(2) - offset_noise,
-        parent=v[parent].square().sum(2) - pp,
-        parent_offset=above.square().sum(2) - parent_offset_noise,
+        along=cp - pp - along_noise,
+        along_offset=(above - above_noise).masked_fill(at.alone_E1, torch.nan),
+        offset=cc - 2 * cp + pp - offset_noise,
+        parent=pp - noise_pp,
+        parent_offset=torch.where(top, pp, pp - 2 * pg + gg) - parent_offset_noise,
         along_noise=along_noise,
         offset_noise=offset_noise,
-        parent_noise=pp,
+        parent_noise=noise_pp,
         parent_offset_noise=parent_offset_noise,
     )
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from analysis.geometry.layout import csr
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 """Numbers of the features that are turned to float64 at a time."""
 
 
@@ -32,7 +32,9 @@ class Samples:
     @classmethod
     def of(cls, x_ND: Tensor, leaf: np.ndarray) -> Samples:
         """No copy of the features is made."""
-        return cls(x_ND, leaf, np.bincount(leaf), x_ND.mean(0, dtype=torch.float64))
+        rows = max(1, CHUNK // x_ND.shape[1])
+        total = torch.stack([part.sum(0, dtype=torch.float64) for part in x_ND.split(rows)]).sum(0)
+        return cls(x_ND, leaf, np.bincount(leaf), total / len(x_ND))
 
     @property
     def leaves(self) -> int:

@@ -29,6 +29,8 @@ from analysis.geometry.statistics import Key
 
 SHARE = 1 / 24
 """How much memory a batch of draws may take, beside the features."""
+ENOUGH = 10
+"""How many times 1 / alpha ways of dealing there should be."""
 LEAST = 1 << 22
 """Bytes a batch of draws may always take."""
 
@@ -137,45 +139,47 @@ def level_test(layout: Layout, level: int, leaves: Leaves, alpha: float, draws: 
     """The test of one level; None where none of its nodes has two children, or it has one node in every parent.
 
     Dealt anew are the children of the level's nodes among the nodes of the same parent. Where there are too few ways
-    for a p-value of `alpha`, it is their children, and so on to the leaves; where these are too few too, it is the
-    leaves of the whole tree, each less the mean of those below the same parent.
+    for a p-value of `alpha` (two nodes with two children each: three), their children are dealt, and so on to the
+    leaves, and where these are too few too, the leaves of the whole tree, each less the mean of those below the same
+    parent. That is a test of the level and those below it together, so it is also asked that no other way to deal
+    the children does better (`p_value` is 1 where one does).
     """
-    choices = _choices(layout, level)
-    if not choices:
+    ladder = _ladder(layout, level)
+    if not ladder:
         return None
-    enough = math.log(1 / alpha)
-    places = next((each for each in choices if each.log_arrangements >= enough), choices[-1])
     at = Arithmetic.like(layout, leaves.vectors)
-    vectors = at.nodes(leaves).vectors[torch.from_numpy(places.unit_node).to(leaves.vectors.device), 0]
+    every = at.nodes(leaves).vectors[:, 0]
+    rng = np.random.default_rng([seed, 3, level])
+    places = next((each for each in ladder if each.log_arrangements >= math.log(ENOUGH / alpha)), ladder[-1])
+    found = _dealt(every, places, draws, rng)
+    p = _share_above(found)
+    if places is not ladder[0]:
+        children = _dealt(every, ladder[0], draws, rng)
+        if (children[1:] > children[0] + 1e-9).any():
+            p = 1.0
+    arrangements = float(np.exp(min(places.log_arrangements, 700.0)))
+    return LevelTest(level, places.dealt, arrangements, float(found[0]), found[1:].mean(), found[1:].std(), p)
+
+
+def _share_above(found: np.ndarray) -> float:
+    return (1 + int((found[1:] >= found[0] - 1e-9).sum())) / len(found)
+
+
+def _dealt(every: Tensor, places: _Places, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """(1 + draw,): the statistic as things are, and dealt anew. Node vectors (K, R)."""
+    vectors = every[torch.from_numpy(places.unit_node).to(every.device)]
     if places.residual:
         vectors = _centred(vectors[:, None], places.within)[:, 0]
-    rng = np.random.default_rng([seed, 3, level])
     shuffled = np.lexsort((rng.random((draws, len(places.block))), np.tile(places.block, (draws, 1))), axis=1)
-    by_block = np.argsort(places.block, kind="stable")
     orders = np.empty_like(shuffled)
-    orders[:, by_block] = shuffled
-    identity = np.arange(len(places.block))[None]
-    step = max(1, int((1 << 24) / (8 * vectors.numel() * 3)))
-    found = np.concatenate(
-        [
-            _shared_direction(vectors, places, part)
-            for part in (identity, *np.array_split(orders, math.ceil(draws / step)))
-        ]
-    )
-    value, null = found[0], found[1:]
-    p = (1 + int((null >= value - 1e-9).sum())) / (1 + draws)
-    return LevelTest(
-        level,
-        places.dealt,
-        float(np.exp(min(places.log_arrangements, 700.0))),
-        float(value),
-        null.mean(),
-        null.std(),
-        p,
-    )
+    orders[:, np.argsort(places.block, kind="stable")] = shuffled
+    orders = np.vstack([np.arange(len(places.block)), orders])
+    step = max(1, int(LEAST / (8 * vectors.numel() * 3)))
+    parts = np.array_split(orders, math.ceil(len(orders) / step))
+    return np.concatenate([_shared_direction(vectors, places, part) for part in parts])
 
 
-def _choices(layout: Layout, level: int) -> list[_Places]:
+def _ladder(layout: Layout, level: int) -> list[_Places]:
     """From the most particular to the most powerful.
 
     A node and its only child are one: what counts are the children where it branches, and where its siblings do.
@@ -210,17 +214,20 @@ def _choices(layout: Layout, level: int) -> list[_Places]:
 
 
 def _shared_direction(vectors: Tensor, places: _Places, orders: np.ndarray) -> np.ndarray:
-    """(draw,): the mean cosine of two units below one node that lie below different children of it.
+    """(draw,): the mean cosine of two units below one node and different children of it.
 
-    vectors (unit, R), orders (draw, unit). Cosines are of the units' offsets from the mean of those within one parent.
+    With several units below a child, plus the mean cosine of two below one child. vectors (unit, R), orders
+    (draw, unit). Cosines are of the units' offsets from the mean of those within one parent.
     """
     x = vectors[torch.from_numpy(orders.T.copy()).to(vectors.device)]
-    node, part = (_sums(np.unique(each, return_inverse=True)[1], x) for each in (places.node, places.part))
+    node, part = (np.unique(each, return_inverse=True)[1] for each in (places.node, places.part))
     x = _centred(x, places.within)
     x = x / torch.linalg.vector_norm(x, dim=2, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
-    total = (apply(node, x).square().sum(2).sum(0) - apply(part, x).square().sum(2).sum(0)).cpu().numpy()
-    pairs = (np.bincount(places.node) ** 2).sum() - (np.bincount(places.part) ** 2).sum()
-    return total / pairs
+    in_node, in_part = (apply(_sums(each, x), x).square().sum(2).sum(0).cpu().numpy() for each in (node, part))
+    node_pairs, part_pairs = ((np.bincount(each) ** 2).sum() for each in (node, part))
+    across = (in_node - in_part) / (node_pairs - part_pairs)
+    alone = len(part)  # a unit's cosine with itself
+    return across + (in_part - alone) / (part_pairs - alone) if part_pairs > alone else across
 
 
 def _centred(vectors: Tensor, group: np.ndarray) -> Tensor:

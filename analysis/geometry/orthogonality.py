@@ -197,8 +197,9 @@ class Measured:
         )
 
         def read_rows(at: Arithmetic, each: Leaves) -> dict[Key, np.ndarray]:
-            found = everything(reader, at, each, seed, overlap=False)
             products = edge_products(at.nodes(each))
+            plain = at.nodes(Leaves(each.vectors, each.noise, None))
+            found = reader.edge_statistics(products) | reader.explained(plain)
             gates = products.offset_reliability, products.parent_reliability
             return found | {name: gate.cpu().numpy() for name, gate in zip(GATES, gates, strict=True)}
 
@@ -310,7 +311,7 @@ def _checked(
         raise InputError(f"features should be (n, d) and leaf (n,), not {tuple(x.shape)} and {leaf.shape}")
     if not np.issubdtype(leaf.dtype, np.integer) or leaf.min() < 0 or leaf.max() >= len(taxonomy):
         raise InputError(f"leaf should hold indices into the taxonomy's {len(taxonomy)} leaves")
-    if not bool(torch.isfinite(x.sum(0, dtype=torch.float64)).all()):
+    if not bool(torch.isfinite(x.sum(0)).all()):
         raise InputError("the features hold NaN or infinite values; leave those samples out")
     count = np.bincount(leaf, minlength=len(taxonomy))
     present = np.flatnonzero(count >= 2)

@@ -16,7 +16,7 @@ from analysis.geometry.directions import Leaves
 from analysis.geometry.layout import Layout
 
 Key = tuple[str, int, int]
-PAIRS = 2000
+PAIRS = 500
 """At most so many pairs of siblings are read per level."""
 LARGE = 1000
 """With more leaves than this, no null of the subspace overlap is drawn."""
@@ -124,23 +124,23 @@ class Reader:
             chosen = chosen[np.sort(rng.permutation(len(chosen))[:PAIRS])]
             parent = layout.parent[chosen[:, 0]]
             expected = torch.from_numpy(-1 / (layout.children[parent] - 1)).to(nodes.vectors)[:, None]
-            first, second, up = (
-                nodes.vectors[torch.from_numpy(each).to(nodes.vectors.device)]
-                for each in (chosen[:, 0], chosen[:, 1], parent)
-            )
-            cosine = torch.nn.functional.cosine_similarity(first - up, second - up, dim=2)
+            first, second, up = (torch.from_numpy(each).to(nodes.vectors.device) for each in (*chosen.T, parent))
+            own, to_first, to_second = nodes.in_sample, nodes.products(first, up), nodes.products(second, up)
+            product = nodes.products(first, second) - to_first - to_second + own[up]
+            squares = (own[first] - 2 * to_first + own[up]) * (own[second] - 2 * to_second + own[up])
+            cosine = product / squares.clamp(min=torch.finfo(squares.dtype).tiny).sqrt()
             found[SIMPLEX, parent_level, level] = (cosine - expected).square().mean(0).sqrt().cpu().numpy()
         return found
 
 
 def everything(
-    reader: Reader, at: Arithmetic, leaves: Leaves, seed: int, overlap: bool = True
+    reader: Reader, at: Arithmetic, leaves: Leaves, seed: int, between: bool = True
 ) -> dict[Key, np.ndarray]:
-    """All statistics of a batch of draws."""
+    """All statistics of a batch of draws; without those `between` nodes on one level, which cost more."""
     nodes = at.nodes(leaves)
     plain = nodes if nodes.lengths is None else at.nodes(Leaves(leaves.vectors, leaves.noise, None))
-    found = reader.edge_statistics(edge_products(nodes)) | reader.explained(plain) | reader.simplex(nodes, seed)
-    return found | reader.overlap(nodes) if overlap else found
+    found = reader.edge_statistics(edge_products(nodes)) | reader.explained(plain)
+    return found | reader.simplex(nodes, seed) | reader.overlap(nodes) if between else found
 
 
 def _couples(children: np.ndarray) -> list[tuple[int, int]]:
