@@ -214,7 +214,14 @@ def test_every_command_runs_in_its_order(desk, monkeypatch, capfd):
     assert sorted(path.name for path in (desk / "runs").glob("*.zarr")) == [
         "Qwen2.5-VL-7B-Instruct-cub200.zarr",
         "llava-photographs.zarr",
+        "untrained.zarr",
     ]
+    book = json.loads((ROOT / "examples/a_store_by_hand.ipynb").read_text(encoding="utf-8"))
+    space: dict[str, object] = {}
+    for cell in book["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), "notebook", "exec"), space)
+    assert len(space["store"].attrs["sites"]) == 11
 
 
 def test_probe_takes_the_image_store_written_last(tmp_path):
