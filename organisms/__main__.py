@@ -3,6 +3,7 @@
 import sys
 
 from commandline import Command, main
+from organisms.calibrate import CalibrateConfig, calibrate
 from organisms.check import CheckConfig, check
 from organisms.demo import DemoConfig, demo
 from organisms.matrix import MatrixConfig, write
@@ -12,6 +13,9 @@ COMMANDS = {
     "demo": Command(DemoConfig, demo),
     "train": Command(TrainConfig, train, "organisms", "organisms that are whole stay"),
     "check": Command(CheckConfig, check, "organisms"),
+    "calibrate": Command(
+        CalibrateConfig, calibrate, after_interrupt="what was measured stays; the same command goes on"
+    ),
     "architectures": Command(MatrixConfig, write),
 }
 

@@ -12,6 +12,7 @@ from analysis.bottleneck.bits import Bits
 from analysis.bottleneck.found import Probes, number
 from analysis.bottleneck.losses import ANSWERS, Way, max_t
 from analysis.bottleneck.readable import interval
+from analysis.bottleneck.ruling import of
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ def numbers(probes: Probes, ways: Sequence[Way], bits: Mapping[str, Bits]) -> li
             found.append(_of(level, "fall", f"{before}, {after}", fall, n, leaves, float(p)))
         for place, kept in zip(way.places, way.kept, strict=True):
             found.append(_of(level, "kept", place.name, kept, n, leaves))
-        found += [_of(level, "lost", stage, way.lost(stage), n, leaves) for stage in way.stages]
+        for stage in way.stages:
+            found.append(_of(level, "lost", stage, of(way.lost(stage), way.there(stage)), n, leaves))
+            found.append(_of(level, "lost of the whole", stage, way.lost(stage), n, leaves))
         found.append(_of(level, "never there", way.places[0].name, way.never_there, n, leaves))
         told = (("answered", ANSWERS, way.answered), ("answered by name", ANSWERS, way.named))
         told += (("probes among the options", way.offered_at or "", way.offered),)

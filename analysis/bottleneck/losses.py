@@ -60,10 +60,10 @@ class Way:
     bound: bool
     """`offered` is a lower bound: the probes were not read among the options."""
 
-    def before(self, stage: PlaceStage) -> np.ndarray:
-        """What the stage could have kept: `kept` at the place before it; of the encoder, everything."""
+    def there(self, stage: PlaceStage) -> np.ndarray:
+        """What was there to be lost: `kept` at the place before the stage; of the first stage, at its best site."""
         first = next(index for index, place in enumerate(self.places) if place.stage == stage)
-        return self.kept[first - 1] if first else np.ones_like(self.kept[0])
+        return self.kept[max(first - 1, 0)]
 
     def after(self, stage: PlaceStage) -> np.ndarray:
         return self.kept[max(index for index, place in enumerate(self.places) if place.stage == stage)]
@@ -75,7 +75,7 @@ class Way:
     def lost(self, stage: PlaceStage) -> np.ndarray:
         """The share of the whole level that was there to be read before the stage, and is not after it. Of the first
         stage: between its best site and its last."""
-        return (self.kept[0] if stage == self.places[0].stage else self.before(stage)) - self.after(stage)
+        return self.there(stage) - self.after(stage)
 
     @property
     def never_there(self) -> np.ndarray:

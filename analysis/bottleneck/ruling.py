@@ -109,18 +109,19 @@ def _first(way: Way, stage: PlaceStage, p: P) -> Loss | None:
     if _never_there(way, p):
         p_value = p[way.level, None]
         return _loss(way, stage, 1 - way.after(stage), np.ones_like(way.kept[0]), p_value, p_value < ALPHA)
-    return _plain(way, stage, way.kept[0], p)
+    return _plain(way, stage, p)
 
 
 def _later(way: Way, stage: PlaceStage, p: P, bits: Bits | None) -> Loss | None:
-    loss = _plain(way, stage, way.before(stage), p)
+    loss = _plain(way, stage, p)
     return _inside(way, loss, bits) if loss and stage == "llm" else loss
 
 
-def _plain(way: Way, stage: PlaceStage, before: np.ndarray, p: P) -> Loss | None:
+def _plain(way: Way, stage: PlaceStage, p: P) -> Loss | None:
     if not _seems(way, stage, p):
         return None
-    return _loss(way, stage, way.lost(stage), before, p[way.level, stage], p[way.level, stage] < ALPHA)
+    p_value = p[way.level, stage]
+    return _loss(way, stage, way.lost(stage), way.there(stage), p_value, p_value < ALPHA)
 
 
 def _inside(way: Way, loss: Loss, bits: Bits | None) -> Loss | None:
@@ -145,7 +146,7 @@ def _of_answers(way: Way, p: P) -> list[Loss]:
     """
     if not _seems(way, ANSWERS, p):
         return []
-    values, before, p_value = way.lost(ANSWERS), way.before(ANSWERS), p[way.level, ANSWERS]
+    values, before, p_value = way.lost(ANSWERS), way.there(ANSWERS), p[way.level, ANSWERS]
     undecided = [_loss(way, "answers", values, before, p_value, p_value < ALPHA)]
     if way.named is None and not way.deepest:
         return undecided
