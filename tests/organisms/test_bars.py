@@ -35,9 +35,9 @@ def made(visual=None, text=None, probes=None, **stages):
         for site in SITES
     }
     held_out = {site: {"family": share(0.9), "genus": share(0.8), "hca": share(0.8)} for site in SITES}
-    answers = ({key: share(value) for key, value in given.items()} for given in (visual, text))
+    said, told = ({key: share(value) for key, value in given.items()} for given in (visual, text))
     verdict = {level: lost(stages.get(level, "none")) for level in LEVELS}
-    return Measured(*answers, {"visual": 1 / 64, "text": 1 / 16}, read, held_out, True, verdict)
+    return Measured(said, told, {"visual": 1 / 64, "text": 1 / 16}, read, held_out, True, verdict)
 
 
 LOST = {"species": 0.34, "hca": 0.34}
