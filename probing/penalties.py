@@ -8,7 +8,7 @@ from probing.site_probes import SiteProbes
 
 
 def penalty_records(plan: Plan, found: SiteProbes) -> list[Record]:
-    """A record per scored level and penalty; none with the published protocol, which tries one.
+    """A record per scored level and penalty; none with the published protocol, which tries none.
 
     log_loss: nats, accuracy: a share, both of probes fitted on train alone, over `n` validation rows.
     """
@@ -22,5 +22,6 @@ def penalty_records(plan: Plan, found: SiteProbes) -> list[Record]:
             "chosen": penalty == found.levels[level].penalty,
         }
         for level in plan.scored
+        if found.levels[level].n_validation
         for penalty, (log_loss, accuracy) in sorted(found.levels[level].validation.items())
     ]

@@ -37,8 +37,10 @@ def write(record: Record, options: Tracking) -> tuple[Path, str]:
     """Write a run to disk without any network; its folder, and the server it would go to."""
     base = Path(options.dir or os.environ.get("WANDB_DIR") or ".")
     base.mkdir(parents=True, exist_ok=True)
-    # Copies of artifacts' files wait for their upload here, not in the home folder.
+    # Copies of artifacts' files wait for their upload here, not in the home folder; and wandb's own faults are not
+    # reported to its makers with whatever stands in a traceback.
     os.environ.setdefault("WANDB_DATA_DIR", str((base / "wandb").absolute()))
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
     from tracking.artifacts import artifact

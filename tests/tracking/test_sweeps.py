@@ -16,13 +16,14 @@ from wandb.sdk.lib.config_util import save_config_file_from_dict
 from commandline import InputError, main
 from commandline.parse import parse
 from extract import Store
+from extract.config import ExtractConfig
+from extract.settings import read_images, store_path
 from probing.__main__ import COMMANDS
 from probing.config import ProbeConfig
 from probing.results import ProbeRun
 from probing.rows import at_depth, open_store
-from tests.probing.planted import balanced_tree
-from tests.probing.test_run import planted
 from tests.tracking.offline import read
+from tests.tracking.stores import planted
 from tracking import own_folder
 
 SWEEPS = sorted((Path(__file__).parents[2] / "configs/sweeps").glob("*.yaml"))
@@ -68,21 +69,15 @@ def words_of(sweep: Path, settings: dict[str, Any]) -> list[str]:
     return words[4:]
 
 
-def pooled(path: Path, pool: str) -> Path:
-    """A tiny store that says that it was pooled so."""
-    Store.open(planted(path, balanced_tree((2, 4, 24)), per_leaf=8), "r+").group.attrs["pool"] = pool
-    return path
-
-
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with tiny stores under the names that the sweeps have."""
     named = {run["store"] for sweep in SWEEPS for run in expanded(sweep)}
     for name in named:
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        pooled(tmp_path / name, "mean")
+        planted(tmp_path / name, "mean")
         for pool in {run.get("pool", "mean") for run in expanded(SWEEPS[0])} - {"mean"}:
-            pooled((tmp_path / name).with_name(f"{Path(name).stem}-{pool}.zarr"), pool)
+            planted((tmp_path / name).with_name(f"{Path(name).stem}-{pool}.zarr"), pool)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staged"))
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -190,18 +185,25 @@ def test_outside_a_sweep_results_lie_beside_their_store(monkeypatch: pytest.Monk
 
 
 def test_a_pooling_is_that_of_the_store_or_of_the_one_beside_it(tmp_path: Path) -> None:
-    store = pooled(tmp_path / "a.zarr", "mean")
+    store = planted(tmp_path / "a.zarr", "mean")
     config = ProbeConfig(store=str(store))
     assert open_store(config).path == store
     assert open_store(config.model_copy(update={"pool": "mean"})).path == store
     wanted = config.model_copy(update={"pool": "max"})
     with pytest.raises(InputError, match=r"pooled by mean, and there is no .*a-max\.zarr either; extract once more"):
         open_store(wanted)
-    beside = pooled(tmp_path / "a-max.zarr", "max")
+    beside = planted(tmp_path / "a-max.zarr", "max")
     assert open_store(wanted).path == beside
     Store.open(beside, "r+").group.attrs["pool"] = "last"
     with pytest.raises(InputError, match="was pooled by last, whatever its name says"):
         open_store(wanted)
+
+
+def test_extraction_names_a_store_as_probing_looks_for_it(world: Path) -> None:
+    given = {"model": "owner/model", "dataset": str(world), "limit": 9}
+    mean, last = (ExtractConfig.model_validate(given | {"pool": pool}) for pool in ("mean", "last"))
+    images = read_images(mean)
+    assert store_path(last, images).name == f"{store_path(mean, images).stem}-last.zarr"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from analysis.config import ReportConfig
-from analysis.report import run as report
 from commandline import Command
 from commandline.parse import parse
 from evaluation.config import ReparseConfig
@@ -19,8 +18,8 @@ from probing.config import ProbeConfig
 from probing.results import ProbeRun
 from probing.run import run as probe
 from tests.evaluation.planted import RuleBackend, open_bank, settings, truths, write_bank
-from tests.probing.test_run import SITES, planted
 from tests.tracking.offline import only
+from tests.tracking.stores import SITES, planted
 from tracking import Record, Tracking, track
 from tracking.config import MODES
 
@@ -50,7 +49,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("WANDB_API_KEY", KEY)
         patch.setattr(sys, "argv", ["probing", f"--address=https://user:{SECRET}@host"])
         bank = folder / f"{SECRET}.jsonl"
-        bank.write_text('{"id": "s12", "level": "order", "options": ["order 0"], "answer": "order 0"}\n')
+        bank.write_text('{"id": "s6", "level": "order", "options": ["order 0"], "answer": "order 0"}\n')
         options = Tracking(project="taxoprobe", group="g", tags="a,b", name="n", mode="offline")
         probe(
             ProbeConfig(
@@ -149,6 +148,8 @@ def test_a_store_goes_as_its_manifest_and_the_results_go_whole(run: Path) -> Non
 
 
 def test_a_report_uses_the_very_probes_that_were_made(run: Path, tmp_path: Path) -> None:
+    from analysis.report import run as report
+
     out = tmp_path / "report.html"
     options = Tracking(project="taxoprobe", mode="offline")
     report(ReportConfig(run=str(run / "planted.probe"), out=str(out), wandb=options))
