@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.geometry.leaf_means import Samples
+from analysis.geometry.leaf_means import CHUNK, Samples
 from commandline import InputError
 
 InnerProduct = Literal["euclidean", "total", "within", "causal"]
@@ -57,7 +57,7 @@ def covariance(samples: Samples, mean_LD: Tensor | None, shrinkage: Shrinkage) -
         )
     total_DD, fourth = samples.centre_D.new_zeros(d, d), 0.0
     leaf = torch.from_numpy(samples.leaf).to(samples.x_ND.device)
-    for rows, chunk in samples.chunks():
+    for rows, chunk in samples.chunks(max(d * d // 8, CHUNK)):
         x = chunk if mean_LD is None else chunk - mean_LD[leaf[rows]].double()
         total_DD.addmm_(x.T, x)
         fourth += float(x.square().sum(1).square().sum())

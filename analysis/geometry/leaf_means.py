@@ -14,7 +14,7 @@ from torch import Tensor
 
 from analysis.geometry.layout import csr
 
-CHUNK = 1 << 18
+CHUNK = 1 << 16
 """Numbers of the features that are turned to float64 at a time."""
 
 
@@ -41,9 +41,9 @@ class Samples:
         """How many leaves there are."""
         return len(self.count_L)
 
-    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
+    def chunks(self, numbers: int = CHUNK) -> Iterator[tuple[slice, Tensor]]:
         """(rows, their centred features in float64)."""
-        step = max(1, CHUNK // self.x_ND.shape[1])
+        step = max(1, numbers // self.x_ND.shape[1])
         for start in range(0, len(self.x_ND), step):
             rows = slice(start, min(start + step, len(self.x_ND)))
             yield rows, self.x_ND[rows].double() - self.centre_D

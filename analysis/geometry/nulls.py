@@ -31,7 +31,7 @@ SHARE = 1 / 24
 """How much memory a batch of draws may take, beside the features."""
 ENOUGH = 10
 """How many times 1 / alpha ways of dealing there should be."""
-LEAST = 1 << 22
+LEAST = 1 << 21
 """Bytes a batch of draws may always take."""
 
 

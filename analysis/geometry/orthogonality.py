@@ -311,8 +311,6 @@ def _checked(
         raise InputError(f"features should be (n, d) and leaf (n,), not {tuple(x.shape)} and {leaf.shape}")
     if not np.issubdtype(leaf.dtype, np.integer) or leaf.min() < 0 or leaf.max() >= len(taxonomy):
         raise InputError(f"leaf should hold indices into the taxonomy's {len(taxonomy)} leaves")
-    if not bool(torch.isfinite(x.sum(0)).all()):
-        raise InputError("the features hold NaN or infinite values; leave those samples out")
     count = np.bincount(leaf, minlength=len(taxonomy))
     present = np.flatnonzero(count >= 2)
     if len(present) < 2:
@@ -321,7 +319,10 @@ def _checked(
         keep = np.flatnonzero(count[leaf] >= 2)
         x, leaf = x[torch.from_numpy(keep)], leaf[keep]
     x = x.to(resolve_device(device), torch.float64 if x.dtype == torch.float64 else torch.float32)
-    return Samples.of(x, np.searchsorted(present, leaf)), Layout.of(taxonomy, present)
+    samples = Samples.of(x, np.searchsorted(present, leaf))
+    if not bool(torch.isfinite(samples.centre_D).all()):
+        raise InputError("the features hold NaN or infinite values; leave those samples out")
+    return samples, Layout.of(taxonomy, present)
 
 
 def _refused(
