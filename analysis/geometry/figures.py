@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,12 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.figures import BLUE, GREEN, GREY, INK, ORANGE, PANEL, STYLE, svg
+from analysis.figures import BLUE, GREEN, GREY, INK, ORANGE, STYLE, svg
 from analysis.geometry.parts import Record
 
 MARKS = {"orthogonal": ("o", GREEN), "violated": ("X", "#d1495b"), "not identifiable": ("D", GREY)}
+PANEL = (4.6, 2.5)
+"""Inches."""
 NAMED = 60
 """Nodes that are named beside a heatmap before only the coarse ones are."""
 MOST_TICKS = 24
@@ -33,14 +36,13 @@ class Drawing:
 
     @classmethod
     def of(cls, name: str, title: str, caption: str, draw: Callable[[], Figure], folded: bool = False) -> Drawing:
-        """Draws it once for the page, in the page's ink, and once on white."""
-        import io
-
-        with mpl.rc_context(STYLE):
-            text = svg(draw(), name, title.replace("&", "and").replace('"', "'").replace("<", "").replace(">", ""))
+        """As SVG in the page's ink, and as PNG on white."""
+        said = "".join(letter for letter in title if letter not in "<>&\"'")
         buffer = io.BytesIO()
         with mpl.rc_context(STYLE):
-            draw().savefig(buffer, format="png", dpi=150, facecolor="white")
+            figure = draw()
+            text = svg(figure, name, said)
+            figure.savefig(buffer, format="png", dpi=110, facecolor="white")
         return cls(name, title, caption, text, buffer.getvalue(), folded)
 
     def write(self, folder: Path) -> None:
@@ -118,15 +120,18 @@ def layers(verdicts: Sequence[Record], margin: float) -> Figure:
 
 
 def simplex(siblings: Sequence[Record], site: str) -> Figure:
-    """Cosines between siblings' offsets, a bar per parent from the least to the most, beside -1/(k - 1)."""
-    levels = list(dict.fromkeys(record["level"] for record in siblings))
+    """Cosines between siblings' offsets, a bar per parent from the least to the most, beside -1/(k - 1).
+
+    With the noise taken off a cosine may come out beyond 1; it is drawn there."""
+    levels = sorted({record["level"]: record["node"].count("/") for record in siblings}.items(), key=lambda one: one[1])
     figure = Figure(figsize=(2 * PANEL[0], 2.6 * len(levels) + 0.5), layout="constrained")
     panels = figure.subplots(len(levels), 1, squeeze=False)[:, 0].tolist()
-    for panel, level in zip(panels, levels, strict=True):
+    for panel, (level, _) in zip(panels, levels, strict=True):
         mine = [record for record in siblings if record["level"] == level]
         x = np.arange(len(mine))
-        panel.vlines(x, _column(mine, "least"), _column(mine, "most"), color=BLUE, lw=2, alpha=0.5)
-        panel.plot(x, _column(mine, "mean"), "o", color=BLUE, ms=4, label="mean, least and most over pairs of children")
+        least, most, mean = (np.clip(_column(mine, key), -1, 1) for key in ("least", "most", "mean"))
+        panel.vlines(x, least, most, color=BLUE, lw=2, alpha=0.5)
+        panel.plot(x, mean, "o", color=BLUE, ms=4, label="mean, least and most over pairs of children")
         panel.plot(x, _column(mine, "expected"), "_", color=ORANGE, ms=10, mew=2, label="a regular simplex: -1/(k - 1)")
         panel.set_ylim(-1.05, 1.05)
         panel.set_ylabel("cosine")
