@@ -1,9 +1,9 @@
 """Where a level goes missing between the encoder and the model's answer, with intervals, and one test for all of it.
 
-What a later place has was in every place before it, so a place has at least what is read at any place after it: the
-shares readable from the encoder on are made to fall (`kept`), and what each stage loses is the step down at it. The
-places are the encoder's best site (picked on validation) and its last, the projector, the LLM's best and last, and the
-answers. Numbers are arrays (1 + draw,), as in `readable`.
+What a later place has was in every place before it, so a place has what is read at it or, where that is clearly more,
+after it (`kept`); what a stage loses is the step down at it. The places are the encoder's best site (picked on
+validation) and its last, the projector, the LLM's best and last, and the answers. Numbers are arrays (1 + draw,), as in
+`readable`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Way:
-    """A level's way through the model. `kept` is (place, 1 + draw): readable here or anywhere after, in [0, 1]."""
+    """A level's way through the model. `kept` is (place, 1 + draw), of `was_there`."""
 
     level: str
     leaves: int
@@ -125,7 +125,7 @@ def _way(
         at = probes.picked(stage, level)
         answered = above_chance(images.right[:, column], images.chance[:, column], draws)
         offered, bound = _among_options(probes, column, at, images, draws)
-        told = np.where(offered > LEAST_READ, np.clip(answered / np.maximum(offered, LEAST_READ), 0, 1), 1)
+        told = np.where(offered > LEAST_READ, np.clip(answered / np.maximum(offered, LEAST_READ), -1, 1), 1)
         places.append(Place(ANSWERS, ANSWERS, sites[at] * told))
     first = probes.predicted[probes.sites.index(places[0].name)][:, column]
     truth = probes.truth[:, column]
@@ -133,8 +133,7 @@ def _way(
     named = None
     if names is not None and np.isfinite(names.right[:, column]).any():
         named = above_chance(names.right[:, column], names.chance[:, column], draws)
-    readable = np.clip([place.readable for place in places], 0, 1)
-    kept = np.maximum.accumulate(readable[::-1])[::-1]
+    kept = was_there(np.array([place.readable for place in places]))
     return Way(
         level=level,
         leaves=draws.weights.shape[1],
@@ -150,6 +149,17 @@ def _way(
         offered_at=at,
         bound=bound,
     )
+
+
+def was_there(readable: np.ndarray) -> np.ndarray:
+    """What was there at each place, (place, 1 + draw) as `readable`: what is read at it, or at a later one where that
+    is clearly more (95 % of the draws, one-sided). The larger of the two would be too high where they are equal."""
+    kept = readable.copy()
+    for place in reversed(range(len(kept) - 1)):
+        more = kept[place + 1] - kept[place]
+        if np.quantile(more[1:], 0.05) > 0:
+            kept[place] = kept[place + 1]
+    return kept
 
 
 def above_chance(right: np.ndarray, chance: np.ndarray, draws: Draws) -> np.ndarray:
