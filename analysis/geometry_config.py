@@ -1,4 +1,4 @@
-"""The settings of `python -m analysis geometry`."""
+"""The settings of `python -m analysis geometry` and `unembedding`: outside the package, whose import brings torch."""
 
 from __future__ import annotations
 
