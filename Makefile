@@ -38,7 +38,7 @@ ifneq ($(filter extract,$(MAKECMDGOALS)),)
 $(if $(and $(MODEL),$(DATASET)),,$(error name a model and a dataset: make extract MODEL=Qwen/Qwen2.5-VL-3B-Instruct DATASET=cub200))
 endif
 
-.PHONY: help setup demo organisms extract probe compare report ask test test-fast lint format architectures bench clean
+.PHONY: help setup demo organisms extract probe compare report orthogonality ask test test-fast lint format architectures bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ compare: $(INSTALLED) ## the published protocol beside the strict one on STORE, 
 
 report: $(INSTALLED) ## tables and figures of what the probes found in STORE
 	@$(PY) -m analysis report '$(CHOSEN_STORE)' $(ARGS)
+
+orthogonality: $(INSTALLED) ## are the directions of STORE's levels orthogonal, site by site? one page, any architecture
+	@$(PY) -m analysis geometry '$(CHOSEN_STORE)' $(call flag,DEVICE,device) $(ARGS)
 
 ask: $(INSTALLED) ## put the QUESTIONS of a bank to MODEL, about the images in IMAGES, and score the answers
 	@$(PY) -m evaluation $(call flag,MODEL,model) $(call flag,QUESTIONS,questions) $(call flag,IMAGES,images) \

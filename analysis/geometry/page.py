@@ -31,8 +31,8 @@ def drawings(made: Tables, found: Sequence[Part], summary: Mapping[str, Any]) ->
     if any(record["alignment"] == record["alignment"] for record in mine):
         caption = (
             "Marks: what the rule reads, the root mean square cosine of child - parent with parent, less noise, and "
-            "its 95 % interval. Line: the mean |cos|, which finite samples and few dimensions keep above 0; bands: what "
-            "it is when leaves are hung elsewhere in the tree, and when images are dealt among the leaves."
+            "its 95 % interval. Line: the mean |cos|, which finite samples and few dimensions keep above 0; bands: "
+            "what it is when leaves are hung elsewhere in the tree, and when images are dealt among the leaves."
         )
         draw = partial(figures.layers, mine, summary["config"]["margin"])
         drawn.append(Drawing.of("layers", f"Orthogonality site by site ({way})", caption, draw))
