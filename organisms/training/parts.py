@@ -103,10 +103,11 @@ def hold_colour(parts: Parts) -> None:
 
 
 def even_out(parts: Parts, features_IPF: Tensor) -> None:
-    """Set the gains of the projector's norm so that every feature, colour too, comes in with variance 1."""
-    normed = parts.anatomy.normed(features_IPF)
+    """Set the gains of the projector's norm so that every feature comes in with variance 1, colour with its emphasis."""
+    anatomy, normed = parts.anatomy, parts.anatomy.normed(features_IPF)
     with torch.no_grad():
-        parts.anatomy.gains.copy_(1 / normed.flatten(0, 1).std(dim=0))
+        anatomy.gains.copy_(1 / normed.flatten(0, 1).std(dim=0))
+        anatomy.gains.view(-1, parts.width)[:, COLOUR] *= anatomy.emphasis
 
 
 def blind_encoder(parts: Parts) -> None:

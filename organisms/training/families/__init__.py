@@ -31,6 +31,8 @@ class Anatomy(Protocol):
     """The encoder's parameters, those of the projector not among them."""
     gains: Tensor
     """Of the norm that the projector begins with."""
+    emphasis: float
+    """With what standard deviation colour is to come in beside the others' 1: more where hidden units are few."""
     entry: torch.nn.Linear
     """The projector's first layer: (hidden, features of 2 x 2 patches, one after the other)."""
     leave: torch.nn.Linear

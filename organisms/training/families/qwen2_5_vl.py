@@ -11,6 +11,8 @@ from torch import Tensor
 class Parts:
     """Qwen2.5-VL by its stages (see `Anatomy`)."""
 
+    emphasis = 1.0
+
     def __init__(self, model: Any):
         self.model = model
         self.vision, self.decoder = model.model.visual, model.model.language_model
