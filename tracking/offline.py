@@ -73,6 +73,8 @@ def write(record: Record, options: Tracking) -> tuple[Path, str]:
                 run.log({f"tables/{name}": wandb.Table(columns=list(columns), data=list(data), allow_mixed_types=True)})
         for name, page in record.pages.items():
             run.log({f"pages/{name}": wandb.Html(scrub.text(page), inject=False)})
+        if record.figures:
+            run.log({f"figures/{name}": wandb.Image(str(path)) for name, path in record.figures.items()})
         for files in record.used:
             # What the public `use_artifact` does online and refuses offline: the upload makes it, then notes its use.
             run._log_artifact(artifact(files, scrub, options.upload), is_user_created=True, use_after_commit=True)

@@ -42,8 +42,8 @@ class Files:
 class Record:
     """A command's run.
 
-    config: by valid command-line keys (`settings` makes it). tables: in long format, by name. pages: HTML or SVG, by
-    name. secret_variables: of the environment, beside those whose names give them away.
+    config: by valid command-line keys (`settings` makes it). tables: in long format, by name. pages: HTML, by name.
+    figures: picture files, by name. secret_variables: of the environment, beside those whose names give them away.
     """
 
     job: str
@@ -52,6 +52,7 @@ class Record:
     curves: Sequence[Curve] = ()
     tables: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     pages: Mapping[str, str] = field(default_factory=dict)
+    figures: Mapping[str, Path] = field(default_factory=dict)
     used: Sequence[Files] = ()
     made: Sequence[Files] = ()
     secret_variables: Sequence[str] = ()
