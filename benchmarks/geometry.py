@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from commandline import Command, Config, main
 
@@ -74,6 +74,8 @@ class PlantedConfig(Config):
 
     cells: Literal["small", "large", "all"] = "small"
     """Which sizes: up to 1,024 features, 3,584, or both."""
+    only: NonNegativeInt | None = None
+    """One cell, counted from 0, whatever its size."""
     repeats: PositiveInt = 100
     """Draws of each cell and truth."""
     draws: PositiveInt = 199
@@ -184,8 +186,9 @@ def run_planted(config: PlantedConfig) -> None:
     rule = Rule(draws=config.draws)
     print(rule, f"\noffsets {config.norm:g} long, {config.repeats} draws of each, seed {config.seed}\n")
     print(f"{'children':22}{'leaves':>8}{'d':>6}{'n':>7}  {'accuracy':>8}  {'truth':12}{'right':>7}   otherwise")
-    for cell in CELLS:
-        if config.cells != "all" and cell.large != (config.cells == "large"):
+    for number, cell in enumerate(CELLS):
+        chosen = config.cells == "all" or cell.large == (config.cells == "large")
+        if number != config.only if config.only is not None else not chosen:
             continue
         for kind, verdict in TRUTH.items():
             right, wrong, sizes, accuracies = 0, Counter(), [], []

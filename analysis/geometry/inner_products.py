@@ -93,7 +93,7 @@ def unembedding_covariance(unembedding: Tensor) -> Covariance:
     return _decomposed(rows.T @ rows / len(rows), 0.0, len(rows))
 
 
-def participation(samples: Samples, seed: int, rows: int = 512) -> float:
+def participation(samples: Samples, seed: int, rows: int = 256) -> float:
     """The effective rank of the samples: trace(S)^2 / trace(S^2), S their covariance.
 
     trace(S^2) is the mean squared product of two samples, over pairs from two disjoint random sets: without bias,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -80,12 +81,12 @@ class Layout:
     def __len__(self) -> int:
         return len(self.level)
 
-    @property
+    @cached_property
     def inner(self) -> np.ndarray:
         """bool (node,): has children."""
         return self.children > 0
 
-    @property
+    @cached_property
     def edges(self) -> np.ndarray:
         """int (edge,): the child of each edge that has an angle.
 
@@ -95,7 +96,7 @@ class Layout:
         parent = self.parent
         return np.flatnonzero((parent >= 0) & (self.children[parent] > 1) & (self.root_share[parent] < 1 - 1e-9))
 
-    @property
+    @cached_property
     def chain_top(self) -> np.ndarray:
         """int (node,): the highest node that a node is alone below, often itself."""
         found = np.arange(len(self))
@@ -105,7 +106,7 @@ class Layout:
                 found[node] = found[above]
         return found
 
-    @property
+    @cached_property
     def chain_bottom(self) -> np.ndarray:
         """int (node,): the lowest node that is alone below a node, often itself."""
         found = np.arange(len(self))
@@ -115,7 +116,7 @@ class Layout:
                 found[above] = found[node]
         return found
 
-    @property
+    @cached_property
     def root_share(self) -> np.ndarray:
         """float (node,): the weight of a node's mean in the root."""
         share = np.full(len(self), 1 / self.tops)

@@ -186,14 +186,14 @@ class Measured:
         reader, at = Reader(layout), Arithmetic.like(layout, leaves.vectors)
         nodes = at.nodes(leaves)
         edges = edge_products(nodes)
-        halves = _halves(samples, space, mean_LBD[:, 0], at, nodes.lengths, rule.halves, seed)
+        halves = _halves(samples, space, mean_LBD[:, 0], layout, nodes.lengths, rule.halves, seed)
         small = samples.leaves <= LARGE
 
         orders = leaf_orders(samples.leaves, rule.draws, seed)
         by_leaf = collected(
             rehung(leaves, orders, len(layout), budget_of(samples)),
             layout,
-            lambda at, each: everything(reader, at, each, seed, small),
+            lambda at, each: everything(reader, at, each, small),
         )
 
         def read_rows(at: Arithmetic, each: Leaves) -> dict[Key, np.ndarray]:
@@ -201,7 +201,7 @@ class Measured:
             plain = at.nodes(Leaves(each.vectors, each.noise, None))
             found = reader.edge_statistics(products) | reader.explained(plain)
             gates = products.offset_reliability, products.parent_reliability
-            return found | {name: gate.cpu().numpy() for name, gate in zip(GATES, gates, strict=True)}
+            return found | {name: gate.float().cpu().numpy() for name, gate in zip(GATES, gates, strict=True)}
 
         by_row = collected(dealt_rows(samples, space, squares, rule.draws, seed), layout, read_rows)
         gate = tuple(np.quantile(by_row.pop(name), 0.95, axis=1) for name in GATES)
@@ -216,7 +216,7 @@ class Measured:
             leaves,
             nodes,
             edges,
-            everything(reader, at, leaves, seed),
+            everything(reader, at, leaves),
             {"leaves": by_leaf, "rows": by_row},
             reader.edge_statistics(edges, drawn),
             (gate[0], gate[1]),
@@ -286,18 +286,26 @@ def _below(layout: Layout) -> np.ndarray:
 
 
 def _halves(
-    samples: Samples, space: Space, mean_LD: Tensor, at: Arithmetic, lengths: Tensor | None, halves: int, seed: int
+    samples: Samples,
+    space: Space,
+    mean_LD: Tensor,
+    layout: Layout,
+    lengths: Tensor | None,
+    halves: int,
+    seed: int,
 ) -> np.ndarray:
-    """float (half, 2, edge)."""
+    """float (half, 2, edge), in the features' dtype."""
     rng = np.random.default_rng([seed, 6])
     found = []
-    nothing = mean_LD.new_zeros(len(mean_LD), 1)
+    mean_LD = mean_LD.to(samples.x_ND.dtype)
+    at, nothing = Arithmetic.like(layout, mean_LD), mean_LD.new_zeros(len(mean_LD), 1)
+    lengths = None if lengths is None else lengths.to(mean_LD.dtype)
     for _ in range(halves):
         nodes = [
             at.nodes(Leaves(space.place(part[:, None], nothing).vectors, nothing, None), lengths).vectors[:, 0]
             for part in samples.halves(mean_LD, rng)
         ]
-        found.append(half_products(nodes[0], nodes[1], at).cpu().numpy())
+        found.append(half_products(nodes[0], nodes[1], at).double().cpu().numpy())
     return np.array(found)
 
 

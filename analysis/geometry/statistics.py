@@ -6,6 +6,7 @@ Keys of the results are (statistic, parent level, child level), with -1 for what
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -42,7 +43,26 @@ class Reader:
 
     def of_pair(self, child_level: int) -> np.ndarray:
         """int: which edges lead to a level."""
-        return np.flatnonzero(self.layout.level[self.layout.edges] == child_level)
+        return self._by_level[child_level]
+
+    @cached_property
+    def _by_level(self) -> list[np.ndarray]:
+        level = self.layout.level[self.layout.edges]
+        return [np.flatnonzero(level == each) for each in range(int(self.layout.level.max()) + 1)]
+
+    @cached_property
+    def _couples(self) -> dict[int, np.ndarray]:
+        """int (pair, 2) per level: siblings, at least three of them, of whom not too many are read."""
+        layout, found = self.layout, {}
+        rng = np.random.default_rng(PAIRS)
+        for level in range(1, int(layout.level.max()) + 1):
+            parents = np.flatnonzero((layout.level == level - 1) & (layout.children > 2))
+            groups = [np.flatnonzero(layout.parent == parent) for parent in parents]
+            couples = [each[np.stack(np.triu_indices(len(each), 1), 1)] for each in groups]
+            if couples:
+                chosen = np.concatenate(couples)
+                found[level] = chosen[np.sort(rng.permutation(len(chosen))[:PAIRS])]
+        return found
 
     def edge_statistics(self, edges: EdgeProducts, weights: Tensor | None = None) -> dict[Key, np.ndarray]:
         """{key: (draw,)}; weights (draw, edge) weigh the edges of the only draw there is."""
@@ -108,20 +128,10 @@ class Reader:
             found[OVERLAP, parent, child] = torch.where(size > 0, both / size, torch.nan).cpu().numpy()
         return found
 
-    def simplex(self, nodes: Nodes, seed: int) -> dict[Key, np.ndarray]:
+    def simplex(self, nodes: Nodes) -> dict[Key, np.ndarray]:
         """{key: (draw,)}: how far cosines of siblings' offsets are from -1/(k - 1), those of a regular simplex."""
         layout, found = self.layout, {}
-        rng = np.random.default_rng([seed, 5])
-        for parent_level, level in self.pairs:
-            couples = [
-                (a, b)
-                for parent in np.flatnonzero((layout.level == parent_level) & (layout.children > 2))
-                for a, b in _couples(np.flatnonzero(layout.parent == parent))
-            ]
-            if not couples:
-                continue
-            chosen = np.array(couples)
-            chosen = chosen[np.sort(rng.permutation(len(chosen))[:PAIRS])]
+        for level, chosen in self._couples.items():
             parent = layout.parent[chosen[:, 0]]
             expected = torch.from_numpy(-1 / (layout.children[parent] - 1)).to(nodes.vectors)[:, None]
             first, second, up = (torch.from_numpy(each).to(nodes.vectors.device) for each in (*chosen.T, parent))
@@ -129,23 +139,16 @@ class Reader:
             product = nodes.products(first, second) - to_first - to_second + own[up]
             squares = (own[first] - 2 * to_first + own[up]) * (own[second] - 2 * to_second + own[up])
             cosine = product / squares.clamp(min=torch.finfo(squares.dtype).tiny).sqrt()
-            found[SIMPLEX, parent_level, level] = (cosine - expected).square().mean(0).sqrt().cpu().numpy()
+            found[SIMPLEX, level - 1, level] = (cosine - expected).square().mean(0).sqrt().cpu().numpy()
         return found
 
 
-def everything(
-    reader: Reader, at: Arithmetic, leaves: Leaves, seed: int, between: bool = True
-) -> dict[Key, np.ndarray]:
+def everything(reader: Reader, at: Arithmetic, leaves: Leaves, between: bool = True) -> dict[Key, np.ndarray]:
     """All statistics of a batch of draws; without those `between` nodes on one level, which cost more."""
     nodes = at.nodes(leaves)
     plain = nodes if nodes.lengths is None else at.nodes(Leaves(leaves.vectors, leaves.noise, None))
     found = reader.edge_statistics(edge_products(nodes)) | reader.explained(plain)
-    return found | reader.simplex(nodes, seed) | reader.overlap(nodes) if between else found
-
-
-def _couples(children: np.ndarray) -> list[tuple[int, int]]:
-    first, second = np.triu_indices(len(children), 1)
-    return list(zip(children[first].tolist(), children[second].tolist(), strict=True))
+    return found | reader.simplex(nodes) | reader.overlap(nodes) if between else found
 
 
 def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
