@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class TrainConfig(Config):
     """Train small vision-language models whose bottleneck is where the recipe puts it.
 
-    Same seed, same weights, on one machine. All of one seed take a quarter of an hour of one CPU core; nothing they
+    Same seed, same weights, on one machine. All of one seed take eight minutes of one idle CPU core; nothing they
     learn from is ever shown by `python -m organisms demo` or `check`.
     """
 

@@ -103,7 +103,7 @@ def hold_colour(parts: Parts) -> None:
 
 
 def even_out(parts: Parts, features_IPF: Tensor) -> None:
-    """Set the gains of the projector's norm so that every feature comes in with variance 1, colour with its emphasis."""
+    """Set the gains of the projector's norm so that features come in with variance 1, colour with its emphasis."""
     anatomy, normed = parts.anatomy, parts.anatomy.normed(features_IPF)
     with torch.no_grad():
         anatomy.gains.copy_(1 / normed.flatten(0, 1).std(dim=0))
