@@ -57,7 +57,7 @@ def planted(
     so that what is lost stays lost. What is not read is guessed among the parent's children, or among four options.
     """
     leaf = np.repeat(np.arange(leaves), per_leaf)
-    names, codes, parent_of = _tree(leaves)
+    nodes, codes, parent_of = _tree(leaves)
     truth = codes[leaf]
     n, column = len(leaf), LEVELS.index(level)
     kept = np.full((len(SITES), n, 3), READ)
@@ -79,14 +79,11 @@ def planted(
         predicted[:, :, below] = np.where(
             lost, truth[rng.integers(0, n, predicted.shape[:2]), below], predicted[:, :, below]
         )
-    blind = rng.random((2, n, 3)) < 0.25
-    images = Answers(Path("images.ask"), ((latent < answered) | blind[0]).astype(float), np.full((n, 3), 0.25))
-    by_name = ((rng.random((n, 3)) < known) | blind[1]).astype(float)
-    by_name[:, 2] = np.nan
+    images = _replies(Path("images.ask"), latent < answered, rng)
+    names = _replies(Path("names.ask"), rng.random((n, 3)) < known, rng, asked=2)
     records = {
         (site, name): {
             "validation_accuracy": float(kept[row, :, index].mean()),
-            "choice_accuracy": float(np.mean(read[row, :, index] + ~read[row, :, index] * 0.25)),
         }
         for row, site in enumerate(SITES)
         for index, name in enumerate(LEVELS)
@@ -102,14 +99,14 @@ def planted(
         truth=truth,
         predicted=predicted,
         codes=truth,
-        nodes=names,
+        nodes=nodes,
         parent_of=parent_of,
         records=records,
         conditional=(),
         unscored={},
         summary={},
     )
-    return probes, images, Answers(Path("names.ask"), by_name, np.where(np.isnan(by_name), np.nan, 0.25)), bits
+    return probes, images, names, bits
 
 
 def judge(
@@ -209,6 +206,16 @@ def _guess(truth: np.ndarray, parent_of: np.ndarray, rng: np.random.Generator, s
             rows = parent_of[truth[:, column]] == parent
             out[:, rows, column] = rng.choice(np.unique(truth[rows, column]), (sites, int(rows.sum())))
     return out
+
+
+def _replies(path: Path, knows: np.ndarray, rng: np.random.Generator, asked: int = 3) -> Answers:
+    """What is not known is picked blindly among three siblings and a stranger."""
+    picked = rng.integers(0, 4, knows.shape)
+    right, branch = (np.where(knows, 1.0, picked < most) for most in (1, 3))
+    chance, floor = np.full(knows.shape, 1 / 4), np.full(knows.shape, 1 / 3)
+    for values in (right, branch, chance, floor):
+        values[:, asked:] = np.nan
+    return Answers(path, right, chance, branch, floor)
 
 
 def _beta(share: float, leaves: int, rng: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from analysis.bottleneck.bits import Bits
 from analysis.bottleneck.found import Probes, number
 from analysis.bottleneck.losses import ANSWERS, Way, max_t
-from analysis.bottleneck.readable import interval
+from analysis.bottleneck.readable import interval, most_common_child
 from analysis.bottleneck.ruling import of
 
 
@@ -27,6 +27,7 @@ class Number:
     low: float
     high: float
     n: int
+    """Test samples whose node has a sibling in test: others tell nothing of the level."""
     leaves: int
     null: float
     """What it would be if there were nothing."""
@@ -62,10 +63,13 @@ def numbers(probes: Probes, ways: Sequence[Way], bits: Mapping[str, Bits]) -> li
             found.append(_of(level, "lost of the whole", stage, way.lost(stage), n, leaves))
         found.append(_of(level, "never there", way.places[0].name, way.never_there, n, leaves))
         told = (("answered", ANSWERS, way.answered), ("answered by name", ANSWERS, way.named))
-        told += (("probes among the options", way.offered_at or "", way.offered),)
         found += [
             _of(level, quantity, place, values, n, leaves) for quantity, place, values in told if values is not None
         ]
+        if way.recovery is not None:
+            gap = way.recovery
+            quantity = "recovery, at least" if gap.bound else "recovery"
+            found.append(Number(level, quantity, gap.site, gap.value, gap.low, gap.high, gap.n, leaves, 0.0))
         if level in bits:
             share = bits[level]
             where = f"{share.source}, {share.later_site}"
@@ -100,5 +104,6 @@ def _of(level: str, quantity: str, place: str, values: np.ndarray, n: int, leave
 
 
 def _size(probes: Probes, column: int) -> tuple[int, int]:
-    has = probes.truth[:, column] >= 0
-    return int(has.sum()), len(np.unique(probes.leaf[has]))
+    """The samples, and their leaves, that tell something of a level: whose node has siblings in test."""
+    counted = most_common_child(probes.truth[:, column], probes.parent_of) < 1
+    return int(counted.sum()), len(np.unique(probes.leaf[counted]))

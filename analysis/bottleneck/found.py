@@ -68,6 +68,10 @@ class Answers:
     """float (sample, level): 1 right, 0 wrong; NaN where it was not asked, or its reply could not be read."""
     chance: np.ndarray
     """float (sample, level): a blind pick; NaN where it was not asked."""
+    branch: np.ndarray
+    """float (sample, level): 1 where the node that was named has the right parent, 0 where not; NaN as in `right`."""
+    floor: np.ndarray
+    """float (sample, level): a blind pick among the options that have the right parent; NaN where it was not asked."""
 
     @property
     def read(self) -> np.ndarray:
@@ -139,8 +143,26 @@ def read_answers(path: Path, probes: Probes, parser: str, prompt: str | None) ->
     count = (questions.options >= 0).sum(2)
     chance = np.where(count > 0, 1 / np.maximum(count, 1), np.nan)
     answers = np.full(count.shape, UNKNOWN) if questions.answers is None else questions.answers
-    right = np.where((count > 0) & (answers != UNKNOWN), answers == probes.codes, np.nan)
-    return Answers(path, right, chance)
+    said = (count > 0) & (answers != UNKNOWN)
+    right = np.where(said, answers == probes.codes, np.nan)
+    above = _parents(tree, probes.levels)
+    branch, floor = np.full(count.shape, np.nan), np.full(count.shape, np.nan)
+    for column, parent in enumerate(above):
+        true = parent[np.maximum(probes.codes[:, column], 0)]
+        offered = questions.options[:, column]
+        siblings = ((offered >= 0) & (parent[np.maximum(offered, 0)] == true[:, None])).sum(1)
+        floor[:, column] = np.where(count[:, column] > 0, 1 / np.maximum(siblings, 1), np.nan)
+        named = parent[np.maximum(answers[:, column], 0)] == true
+        branch[:, column] = np.where(said[:, column], named, np.nan)
+    return Answers(path, right, chance, branch, floor)
+
+
+def _parents(tree: Taxonomy, levels: Sequence[str]) -> list[np.ndarray]:
+    """int (node,) per level: the parent of each of its nodes, in one numbering over all of them."""
+    names = [[" / ".join(node) for node in tree.nodes(level)] for level in levels]
+    above = parents([name for nodes in names for name in nodes])
+    ends = np.cumsum([len(nodes) for nodes in names])[:-1]
+    return np.split(above, ends)
 
 
 def _same_tree(path: Path, tree: Taxonomy, probes: Probes) -> None:

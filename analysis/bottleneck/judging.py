@@ -193,7 +193,7 @@ def _missing(probes: Probes, files: Mapping[str, Path | None], illegible: Mappin
         lines.append(f"Knowledge of unseen leaves was not probed: python -m probing {store} --split leaf")
     if files["images"] is not None and not probes.summary["config"].get("questions"):
         lines.append(
-            "Probes were not read among the options of the questions, so what answers lack of them is a lower bound: "
+            "Probes were not read among the options of the questions, so what they have beyond the answers is a bound: "
             f"python -m probing {store} --questions {files['images']}/strict_v1/answers-PROMPT.parquet"
         )
     return lines

@@ -15,12 +15,10 @@ from typing import Literal
 import numpy as np
 
 from analysis.bottleneck.found import STAGES, Answers, Probes, SiteStage, number
-from analysis.bottleneck.readable import NOWHERE, Draws, within_parent
+from analysis.bottleneck.readable import NOWHERE, Draws, interval, within_parent
 
 PlaceStage = Literal[SiteStage, "answers"]
 ANSWERS: Literal["answers"] = "answers"
-LEAST_READ = 0.1
-"""Among the options, probes must do this much better than a blind pick before answers are held against them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +50,10 @@ class Way:
     """What is read of the level at the first place, the levels above it included: no more than its most common node
     named every time is 0. For the question whether anything is read at all."""
     named: np.ndarray | None
-    """What the model answers of the level by name alone, above a blind pick; None where it was not asked."""
+    """What the model answers of the level by name alone, as `readable`; None where it was not asked."""
     answered: np.ndarray | None
-    """Likewise about the images, and `offered`, what probes reach among the same options; None where not judged."""
-    offered: np.ndarray | None
-    offered_at: str | None
-    bound: bool
-    """`offered` is a lower bound: the probes were not read among the options."""
+    """Likewise about the images; None where not judged."""
+    recovery: Recovery | None
 
     def there(self, stage: PlaceStage) -> np.ndarray:
         """What was there to be lost: `kept` at the place before the stage; of the first stage, at its best site."""
@@ -118,21 +113,21 @@ def _way(
         if probes.of_stage(stage):
             chosen |= dict.fromkeys((probes.picked(stage, level), probes.of_stage(stage)[-1]), stage)
     places = [Place(stage, site, sites[site]) for site, stage in chosen.items()]
-    answered = offered = at = None
-    bound = False
+    answered = recovery = None
     if images is not None and np.isfinite(images.right[:, column]).any():
         stage = next(stage for stage in reversed(STAGES) if probes.of_stage(stage))
-        at = probes.picked(stage, level)
-        answered = above_chance(images.right[:, column], images.chance[:, column], draws)
-        offered, bound = _among_options(probes, column, at, images, draws)
-        told = np.where(offered > LEAST_READ, np.clip(answered / np.maximum(offered, LEAST_READ), -1, 1), 1)
-        places.append(Place(ANSWERS, ANSWERS, sites[at] * told))
+        site = probes.picked(stage, level)
+        recovery = _recovery(probes, column, site, images, draws)
+        predicted = probes.predicted[probes.sites.index(site)][:, column]
+        seen = np.isfinite(within_parent(probes.truth[:, column], predicted, probes.parent_of)[0])
+        answered = told(images, column, draws, seen)
+        places.append(Place(ANSWERS, ANSWERS, answered))
     first = probes.predicted[probes.sites.index(places[0].name)][:, column]
     truth = probes.truth[:, column]
     outright = draws.ratio(*within_parent(truth, first, np.full_like(probes.parent_of, NOWHERE)))
     named = None
     if names is not None and np.isfinite(names.right[:, column]).any():
-        named = above_chance(names.right[:, column], names.chance[:, column], draws)
+        named = told(names, column, draws)
     kept = was_there(np.array([place.readable for place in places]))
     return Way(
         level=level,
@@ -145,9 +140,7 @@ def _way(
         outright=outright,
         named=named,
         answered=answered,
-        offered=offered,
-        offered_at=at,
-        bound=bound,
+        recovery=recovery,
     )
 
 
@@ -162,25 +155,44 @@ def was_there(readable: np.ndarray) -> np.ndarray:
     return kept
 
 
-def above_chance(right: np.ndarray, chance: np.ndarray, draws: Draws) -> np.ndarray:
-    """0: no better than a blind pick; 1: everything right. Samples (sample,), those with a NaN do not count."""
-    return draws.ratio(right - chance, 1 - chance)
+def told(answers: Answers, column: int, draws: Draws, seen: np.ndarray | None = None) -> np.ndarray:
+    """What replies say of a level, as `readable`: how much oftener they are right than a blind pick among the options
+    that have the right parent; to name another parent is to know nothing of the level.
 
-
-def _among_options(probes: Probes, column: int, site: str, images: Answers, draws: Draws) -> tuple[np.ndarray, bool]:
-    """What probes at a site reach among the options of the questions, above a blind pick; and whether it is a bound.
-
-    A class that is best of all is best among the options too, so hits among all classes are hits among the options.
-    Of the others only how many there are is known, from `choice_accuracy`: they are spread evenly over the samples.
+    seen: bool (sample,): samples whose parent is read, the only ones to count. Where most questions offer no sibling,
+    what counts is how much oftener than a blind pick among all options.
     """
-    asked = np.isfinite(images.right[:, column])
-    chance = np.where(asked, images.chance[:, column], np.nan)
-    hits = (probes.predicted[probes.sites.index(site)][:, column] == probes.truth[:, column]).astype(float)
-    choice = number(probes.records[site, probes.levels[column]].get("choice_accuracy"))
-    level_hits = hits[np.isfinite(images.chance[:, column])].mean()
-    if np.isfinite(choice) and choice > level_hits:
-        hits += (1 - hits) * (choice - level_hits) / (1 - level_hits)
-    return above_chance(hits, chance, draws), not np.isfinite(choice)
+    right, asked = answers.right[:, column], np.isfinite(answers.chance[:, column])
+    floor, branch = answers.floor[:, column], answers.branch[:, column]
+    if np.mean(floor[asked] < 1) < 0.5:
+        floor, branch = answers.chance[:, column], np.ones_like(branch)
+    counted = np.isfinite(right) & (True if seen is None else seen)
+    gain, room = np.where(branch == 1, right - floor, 0), 1 - floor
+    return draws.ratio(np.where(counted, gain, np.nan), np.where(counted, room, np.nan))
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What probes get right among the options of the questions, less what the model does: a difference of shares."""
+
+    site: str
+    value: float
+    low: float
+    high: float
+    n: int
+    bound: bool
+    """A lower bound: the probes were not read among the options, and what is best of all classes is so among a few."""
+
+
+def _recovery(probes: Probes, column: int, site: str, images: Answers, draws: Draws) -> Recovery:
+    record = probes.records[site, probes.levels[column]]
+    if np.isfinite(number(record.get("recovery"))):
+        ends = (number(record[f"recovery{end}"]) for end in ("", "_low", "_high"))
+        return Recovery(site, *ends, n=int(record["choice_n"]), bound=False)
+    hits = probes.predicted[probes.sites.index(site)][:, column] == probes.truth[:, column]
+    right = images.right[:, column]
+    values = draws.ratio(hits - right, np.ones_like(right))
+    return Recovery(site, float(values[0]), *interval(values), n=int(np.isfinite(right).sum()), bound=True)
 
 
 def max_t(values: np.ndarray, margins: np.ndarray) -> np.ndarray:

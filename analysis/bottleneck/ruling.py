@@ -102,7 +102,7 @@ def _level(way: Way, p: P, bits: Bits | None, illegible: bool) -> Ruling:
 def _never_there(way: Way, p: P) -> bool:
     """For certain; or by the estimate, where nothing is lost within the stage."""
     sure = p[way.level, None] < ALPHA
-    return sure or (way.never_there[0] > HALF and p[way.level, way.stages[0]] >= ALPHA)
+    return sure or (interval(way.never_there, way.leaves)[0] > HALF and p[way.level, way.stages[0]] >= ALPHA)
 
 
 def _first(way: Way, stage: PlaceStage, p: P) -> Loss | None:
@@ -135,11 +135,12 @@ def _inside(way: Way, loss: Loss, bits: Bits | None) -> Loss | None:
 def _seems(way: Way, stage: PlaceStage, p: P) -> bool:
     """Whether there is a loss for certain, or one may be suspected."""
     values = way.lost(stage)
-    return p[way.level, stage] < ALPHA or (values[0] > MARGIN and interval(values, way.leaves)[0] > 0)
+    return p[way.level, stage] < ALPHA or interval(values, way.leaves)[0] > MARGIN
 
 
 def _of_answers(way: Way, p: P) -> list[Loss]:
-    """What the answers lack of what was there, by whether the model knows it by name.
+    """What the answers lack of what was there, by whether the model knows it by name; certain only where probes are
+    right oftener among the same options.
 
     Who knows a share of the level by name answers at most that share of what is seen; what is lost beyond is not for
     want of knowledge. The deepest level is not asked by name: its name is all that is asked for.
@@ -147,7 +148,8 @@ def _of_answers(way: Way, p: P) -> list[Loss]:
     if not _seems(way, ANSWERS, p):
         return []
     values, before, p_value = way.lost(ANSWERS), way.there(ANSWERS), p[way.level, ANSWERS]
-    undecided = [_loss(way, "answers", values, before, p_value, p_value < ALPHA)]
+    sure = p_value < ALPHA and way.recovery is not None and way.recovery.low > 0
+    undecided = [_loss(way, "answers", values, before, p_value, sure)]
     if way.named is None and not way.deepest:
         return undecided
     known = np.ones_like(values) if way.named is None else np.clip(way.named, 0, 1)
@@ -157,7 +159,7 @@ def _of_answers(way: Way, p: P) -> list[Loss]:
         return undecided
     parts: list[tuple[Stage, np.ndarray]] = [("text", unknown), ("binding", values - unknown)]
     (stage, most), (other, least) = parts if low > 0 else parts[::-1]
-    found = [_loss(way, stage, most, before, p_value, p_value < ALPHA)]
+    found = [_loss(way, stage, most, before, p_value, sure)]
     if interval(least)[0] > MARGIN:
         found.append(_loss(way, other, least, before, math.nan, False))
     return found

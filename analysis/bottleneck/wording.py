@@ -57,17 +57,19 @@ def span(low: float, high: float) -> str:
 
 RULE = " ".join(
     f"""\
-A level is counted by itself: among samples whose predicted node has the right parent, how much oftener is the node
-right than the parent's most common child would be (0: nothing of the level, 100: all of it)? What is read at one
-place was there at every place before it, so a stage loses what is read before it and nowhere from it on. A loss is
-certain where more than {percent(MARGIN)} % of the level is lost, p < {ALPHA:g} by a bootstrap over leaves, adjusted
-for all levels and stages (step-down max-T); it is suspected where only its own interval leaves 0 out. Inside the LLM
-it must also show in conditional probing: the projector has bits of the level that the LLM's site lacks, at least
-{percent(MARGIN)} % of them. How much the images show is not known, so the encoder is blamed only where more than
-{percent(HALF)} % is missing at its best site while some level is read better than that; where none is, nothing is
-identifiable. What the answers lack of the visual tokens is want of taxonomy as far as the level is not known by name
-either, and want of binding beyond that; replies count where more than {percent(LEGIBLE)} % could be read. `none` is
-certain where less than {percent(ALL_BUT)} % can be lost in all.""".split()
+A level is counted by itself: among samples whose predicted node has the right parent, how much oftener is
+the node right than the parent's most common child would be (0: nothing of the level, 100: all of it)? What
+is read at one place was there at every place before it, so a stage loses what is read before it and nowhere
+from it on. A loss is certain where more than {percent(MARGIN)} % of the level is lost, p < {ALPHA:g} by a
+bootstrap over leaves, adjusted for all levels and stages (step-down max-T); it is suspected where only its
+own interval says so. Inside the LLM it must also show in conditional probing: the projector has bits of the
+level that the LLM's site lacks, at least {percent(MARGIN)} % of them. How much the images show is not
+known, so the encoder is blamed only where more than {percent(HALF)} % is missing at its best site while
+some level is read better than that; where none is, nothing is identifiable. What the answers lack of the
+visual tokens (where probes are right oftener among the same options) is want of taxonomy as far as the
+level is not known by name either, and want of binding beyond that; replies count where more than
+{percent(LEGIBLE)} % could be read. `none` is certain where less than {percent(ALL_BUT)} % can be lost in
+all.""".split()
 )
 """The rule in words, with its constants."""
 
@@ -91,7 +93,9 @@ def _why(way: Way, ruling: Ruling, bits: Bits | None, read: float | None, most: 
         case "not identifiable":
             return _unknown(way, ruling, read, most)
         case "none":
-            return f"of what is read at {first}, {size} is lost on the way to {_end(way)}"
+            return (
+                f"of what is read at {first}, {size} is lost on the way to {_end(way)}{_largest(way, loss.confident)}"
+            )
         case "encoder" if way.never_there[0] > HALF:
             return (
                 f"{size} of it cannot be read at {first}, the encoder's best site, while another level can; how much "
@@ -112,10 +116,18 @@ def _why(way: Way, ruling: Ruling, bits: Bits | None, read: float | None, most: 
             return f"of what is read at {before}, {size} is gone from the visual tokens from {loss.at} on; {told}"
         case _:
             seen = f"of what is read at {_before(way, ANSWERS)}, {size} does not come out in the answers"
-            return f"{seen}{_by_name(way, loss.stage)}{BOUND if way.bound else ''}"
+            return f"{seen}{_by_name(way, loss.stage)}{_recovered(way)}"
 
 
-BOUND = " (at least: the probes were not read among the options)"
+def _recovered(way: Way) -> str:
+    gap = way.recovery
+    if gap is None:
+        return ""
+    least = "at least " if gap.bound else ""
+    return (
+        f"; among the same options probes at {gap.site} are right {least}{100 * gap.value:+.0f} points "
+        f"[{100 * gap.low:+.0f}, {100 * gap.high:+.0f}] oftener than the answers"
+    )
 
 
 def _by_name(way: Way, stage: Stage) -> str:
@@ -142,6 +154,16 @@ def _unknown(way: Way, ruling: Ruling, read: float | None, most: np.ndarray) -> 
         f"{percent(most[0])} % {span(*interval(most, way.leaves))}), so nothing shows that images, model and "
         "probes can carry one"
     )
+
+
+def _largest(way: Way, confident: bool) -> str:
+    """Of a level that is not certain to come through: where most of it may be lost."""
+    if confident:
+        return ""
+    stage = max(way.stages, key=lambda stage: way.lost(stage)[0])
+    share = of(way.lost(stage), way.there(stage))
+    where = {"llm": "inside the LLM", ANSWERS: "in the answers"}.get(stage, f"at the {stage}")
+    return f", most of it {where}: {percent(share[0])} % {span(*interval(share, way.leaves))}"
 
 
 def _end(way: Way) -> str:
