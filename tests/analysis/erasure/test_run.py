@@ -12,9 +12,12 @@ import torch
 from PIL import Image
 
 from analysis.__main__ import COMMANDS
+from analysis.erasure.config import EraseConfig
+from analysis.erasure.run import prepare
 from commandline import main
 from evaluation.__main__ import COMMANDS as EVALUATION
 from evaluation.results import AskRun
+from extract import Store
 from extract.__main__ import COMMANDS as EXTRACT
 from organisms.check import SHIPPED
 from organisms.training.recipes import SIZE
@@ -82,6 +85,19 @@ def test_a_random_subspace_of_that_rank_erases_nothing(found: Path) -> None:
     assert [one["rank"] for one in null] == [1] * 3 + [4] * 3 + [18] * 3
     assert max(one["completeness"] for one in null if one["level"] != "species") < 0.1
     assert np.mean([one["completeness"] for one in null if one["level"] == "species"]) < 0.5
+
+
+def test_test_rows_have_no_part_in_what_is_erased(planted: Path) -> None:
+    store = Store.open(planted)
+    work = prepare(EraseConfig(store=str(planted), device="cpu"), store)
+    X = store.matrix("projector", work.rows)
+    changed = X.copy()
+    changed[work.plan.split == "test"] = 1e3
+    for one, other in zip(work.erasures("projector", X), work.erasures("projector", changed), strict=True):
+        assert np.array_equal(one.eraser(X), other.eraser(X)), one.name
+    changed[work.plan.split == "train"] *= -1
+    moved = list(work.erasures("projector", changed))
+    assert not np.allclose(one.eraser(X), moved[0].eraser(X))
 
 
 def test_erased_whole_a_level_takes_the_coarser_with_it(planted: Path, tmp_path: Path) -> None:
@@ -168,7 +184,6 @@ def test_the_models_answers_lose_the_species_and_keep_the_family(
 def test_what_is_pooled_after_the_edit_is_the_edited_pool(healthy: tuple[Path, tuple[str | Path, ...]]) -> None:
     """Token by token inside the model, the map does to the pooled features what it does to the store's."""
     from analysis.erasure.subspaces import differences, leace
-    from extract import Store
     from hooks import edit, find_sites, load
     from hooks.encoding import encode
 
