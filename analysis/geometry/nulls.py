@@ -29,6 +29,8 @@ from analysis.geometry.statistics import Key
 
 SHARE = 1 / 24
 """How much memory a batch of draws may take, beside the features."""
+LEVEL_DRAWS = 1000
+"""A level's test draws at least so many: it is cheap, and of few arrangements some are drawn twice."""
 ENOUGH = 5
 """How many times 1 / alpha ways of dealing there should be."""
 LEAST = 1 << 21
@@ -149,7 +151,7 @@ def level_test(layout: Layout, level: int, leaves: Leaves, alpha: float, draws: 
         return None
     at = Arithmetic.like(layout, leaves.vectors)
     every = at.nodes(leaves).vectors[:, 0]
-    rng = np.random.default_rng([seed, 3, level])
+    rng, draws = np.random.default_rng([seed, 3, level]), max(draws, LEVEL_DRAWS)
     places = next((each for each in ladder if each.log_arrangements >= math.log(ENOUGH / alpha)), ladder[-1])
     found = _dealt(every, places, draws, rng)
     p = _share_above(found)
