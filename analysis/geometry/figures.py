@@ -42,6 +42,7 @@ class Drawing:
         with mpl.rc_context(STYLE):
             figure = draw()
             text = svg(figure, name, said)
+            figure.set_layout_engine("none")  # it has been laid out: the PNG need not be again
             figure.savefig(buffer, format="png", dpi=110, facecolor="white")
         return cls(name, title, caption, text, buffer.getvalue(), folded)
 

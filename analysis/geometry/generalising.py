@@ -12,6 +12,7 @@ from analysis.geometry.parts import Record
 
 LEAST = 4
 """Sites for which a rank correlation says anything."""
+DRAWS = 2000
 
 
 def generalising(verdicts: Sequence[Record], held_out: Sequence[Record]) -> list[Record]:
@@ -32,5 +33,5 @@ def generalising(verdicts: Sequence[Record], held_out: Sequence[Record]) -> list
     for (way, product, parent, child), pairs in groups.items():
         if len(pairs) >= LEAST:
             place = {"directions": way, "inner_product": product, "parent": parent, "child": child}
-            found.append(place | asdict(goes_with(*np.array(pairs).T)))
+            found.append(place | asdict(goes_with(*np.array(pairs).T, draws=DRAWS)))
     return found
