@@ -38,7 +38,7 @@ ifneq ($(filter extract,$(MAKECMDGOALS)),)
 $(if $(and $(MODEL),$(DATASET)),,$(error name a model and a dataset: make extract MODEL=Qwen/Qwen2.5-VL-3B-Instruct DATASET=cub200))
 endif
 
-.PHONY: help setup demo organisms extract probe compare report orthogonality ask test test-fast lint format architectures bench clean
+.PHONY: help setup demo organisms calibrate extract probe compare report verdict orthogonality ask test test-fast lint format architectures bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ organisms: $(INSTALLED) ## teach those models anew into runs/organisms, and hold
 	@$(PY) -m organisms train $(ARGS)
 	@$(PY) -m organisms check --weights runs/organisms
 
+calibrate: $(INSTALLED) ## is the verdict right? small models with a planted bottleneck, planted against found (minutes)
+	@$(PY) -m organisms calibrate $(ARGS)
+
 extract: $(INSTALLED) ## activations of DATASET in MODEL, into a store under runs/
 	@$(PY) -m extract $(call flag,MODEL,model) $(call flag,DATASET,dataset) $(call flag,TAXONOMY,taxonomy) \
 	  $(call flag,LEVELS,levels) $(call flag,LIMIT,limit) $(call flag,DEVICE,device) $(call flag,STORE,store) $(ARGS)
@@ -89,6 +92,9 @@ report: $(INSTALLED) ## tables and figures of what the probes found in STORE
 
 orthogonality: $(INSTALLED) ## are the directions of STORE's levels orthogonal, site by site? one page, any architecture
 	@$(PY) -m analysis geometry '$(CHOSEN_STORE)' $(call flag,DEVICE,device) $(ARGS)
+
+verdict: $(INSTALLED) ## at which stage STORE's model loses each level: probes and its own answers joined, with intervals
+	@$(PY) -m analysis verdict '$(CHOSEN_STORE)' $(ARGS)
 
 ask: $(INSTALLED) ## put the QUESTIONS of a bank to MODEL, about the images in IMAGES, and score the answers
 	@$(PY) -m evaluation $(call flag,MODEL,model) $(call flag,QUESTIONS,questions) $(call flag,IMAGES,images) \

@@ -34,10 +34,11 @@ class DemoConfig(Config):
 
 CLOSING = """
 A row to read: `llm` names the species of nearly every image and its probes read the whole path off every layer, but
-it was never told which genus a species belongs to, and so cannot say it. Stores, answers, probes and a report per
-model are in {out}. For a real model, type:
+it was never told which genus a species belongs to, and so cannot say it. Stores, answers, probes, the verdict with
+its reasons (store.verdict/) and a report per model are in {out}. For a real model, type:
   make extract MODEL=Qwen/Qwen2.5-VL-3B-Instruct DATASET=cub200
   make probe
+  make verdict
   make report"""
 
 

@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,12 @@ def test_demo_goes_all_the_way(tmp_path, monkeypatch, capsys):
     assert Store.open(out / "healthy/store.zarr").ok.sum() == 36 * 5
     assert "healthy" in (out / "table.txt").read_text(encoding="utf-8")
     assert list((out / "healthy").rglob("*.html"))
+    verdict = json.loads((out / "healthy/store.verdict/verdict.json").read_text(encoding="utf-8"))
+    assert verdict["judged"] == ["encoder", "projector", "llm", "answers"]
+    assert verdict["missing"] == []
+    assert [level["stage"] for level in verdict["levels"]] == ["none"] * 3
+    row = next(line for line in printed.splitlines() if line.startswith("healthy"))
+    assert row.split()[-2:] == ["none", "none"]
 
 
 @pytest.mark.slow
