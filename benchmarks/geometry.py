@@ -225,14 +225,14 @@ def leaf_accuracy(features: np.ndarray, leaf: np.ndarray) -> float:
 
 
 def run_speed(config: SpeedConfig) -> None:
-    """Print seconds, and the peak of memory over a process that has the same imports and no features."""
+    """Print seconds, and the peak of memory over two processes with four features: of a few draws, and of as many."""
     if config.child:
         _work(config)
         return
     peaks = {}
-    for rows in (1, config.rows):
+    for rows, draws in ((1, 20), (1, config.draws), (config.rows, config.draws)):
         command = [sys.executable, __file__, "speed", f"--taxonomy={config.taxonomy}", "--child=true"]
-        command += [f"--rows={rows}", f"--width={config.width}", f"--draws={config.draws if rows > 1 else 20}"]
+        command += [f"--rows={rows}", f"--width={config.width}", f"--draws={draws}"]
         start = time.perf_counter()
         process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
         _, status, usage = os.wait4(process.pid, 0)
