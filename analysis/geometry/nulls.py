@@ -33,6 +33,8 @@ LEVEL_DRAWS = 1000
 """A level's test draws at least so many: it is cheap, and of few arrangements some are drawn twice."""
 ENOUGH = 5
 """How many times 1 / alpha ways of dealing there should be."""
+CONSISTENT = 1 / 8
+"""The share of ways to deal the children that may do better where the test is of what lies below them."""
 LEAST = 1 << 21
 """Bytes a batch of draws may always take."""
 
@@ -144,7 +146,7 @@ def level_test(layout: Layout, level: int, leaves: Leaves, alpha: float, draws: 
     for a p-value of `alpha` (two nodes with two children each: three), their children are dealt, and so on to the
     leaves, and where these are too few too, the leaves of the whole tree, each less the mean of those below the same
     parent. That is a test of the level and those below it together, so the children as they hang must also be among
-    the best ways to hang them: the best where there are few, or else the best share of `alpha` (`p_value` is 1 if not).
+    the best ways to hang them: the best eighth, or the best where there are very few (`p_value` is 1 if not).
     """
     ladder = _ladder(layout, level)
     if not ladder:
@@ -158,7 +160,7 @@ def level_test(layout: Layout, level: int, leaves: Leaves, alpha: float, draws: 
     if places is not ladder[0]:
         children = _dealt(every, ladder[0], draws, rng)
         least = math.exp(-ladder[0].log_arrangements)
-        if _share_above(children, ties=False) > max(alpha, least / 2):
+        if _share_above(children, ties=False) > max(CONSISTENT, least / 2):
             p = 1.0
     arrangements = float(np.exp(min(places.log_arrangements, 700.0)))
     return LevelTest(level, places.dealt, arrangements, float(found[0]), found[1:].mean(), found[1:].std(), p)
