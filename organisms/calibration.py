@@ -95,7 +95,11 @@ def _doses(found: Sequence[Judged]) -> list[str]:
             cells.append(_strength(at[0]) if at else "-")
         table.append([f"{100 * dose:.0f} %", *cells])
     figures = trend(found)
-    said = f"trend (Page's test, {figures['series']} series): p = {figures['p']:.2g}" if figures else ""
+    said = ""
+    if figures:
+        said = (
+            f"rises with every dose in {figures['rising']} of {figures['series']} series; trend p = {figures['p']:.2g}"
+        )
     head = "By dose: the share of the species lost at the projector, % [95 %], and the verdict (? not certain)."
     return ["", head, *aligned(table), said]
 
@@ -116,9 +120,10 @@ def dosed(found: Sequence[Judged]) -> list[Judged]:
 
 
 def trend(found: Sequence[Judged]) -> dict[str, Any] | None:
-    """Whether what is lost rises with the dose: Page's test (1963), a series per folder and world; None without."""
+    """Whether what is lost rises with the dose: Page's test (1963) over series, one per folder and world, Kendall's of
+    a single one; exact, one-sided. None without three doses."""
     import numpy as np
-    from scipy.stats import page_trend_test
+    from scipy.stats import kendalltau, page_trend_test
 
     series = dosed(found)
     doses = sorted({judged.dose for judged in series if judged.dose is not None})
@@ -129,7 +134,10 @@ def trend(found: Sequence[Judged]) -> dict[str, Any] | None:
             rows.append([lost[dose] for dose in doses])
     if len(doses) < 3 or not rows:
         return None
-    p = page_trend_test(np.array(rows), method="exact").pvalue
+    if len(rows) > 1:
+        p = page_trend_test(np.array(rows), method="exact").pvalue
+    else:
+        _, p = kendalltau(doses, rows[0], alternative="greater")
     rising = [bool(np.all(np.diff(row) > 0)) for row in rows]
     return {"doses": doses, "series": len(rows), "p": float(p), "rising": sum(rising)}
 
