@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field, NonNegativeInt
+
 from commandline import Config
 from tracking import Tracking
 
@@ -30,3 +32,18 @@ class ReportConfig(Config):
     """Write every figure as SVG and PNG too, into figures/ beside the page."""
     wandb: Tracking = Tracking()
     """Where the run is logged in wandb (docs/wandb.md)."""
+
+
+class CompareConfig(Config):
+    """Several models, or several sites, side by side: what each gets right, and paired differences to the first."""
+
+    runs: list[str] = Field(min_length=2)
+    """Probe runs or their stores, each as RUN, or as RUN@SITE for one of its sites (`runs/a.zarr@llm.12`)."""
+    out: Path | None = None
+    """The folder for compare.html and its Parquet tables; by default beside the first run, <run>.compare."""
+    bootstrap: int = Field(default=2000, ge=1000)
+    """Draws of an interval."""
+    seed: NonNegativeInt = 0
+    """Of the draws."""
+    figures: bool = True
+    """Write every figure as SVG and PNG too, into figures/ beside the page."""
