@@ -137,7 +137,7 @@ def trend(found: Sequence[Judged]) -> dict[str, Any] | None:
     if len(rows) > 1:
         p = page_trend_test(np.array(rows), method="exact").pvalue
     else:
-        _, p = kendalltau(doses, rows[0], alternative="greater")
+        p = np.asarray(kendalltau(doses, rows[0], alternative="greater"))[1]
     rising = [bool(np.all(np.diff(row) > 0)) for row in rows]
     return {"doses": doses, "series": len(rows), "p": float(p), "rising": sum(rising)}
 

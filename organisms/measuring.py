@@ -139,16 +139,21 @@ def measure(model: Path, manifest: Path, bank: Path, out: Path, device: str = "a
 
 def resume(model: Path, manifest: Path, bank: Path, out: Path, device: str = "auto") -> Measured:
     """`measure`, or what it left in `out` where that is of the same weights, images and questions. Raises Failed."""
-    made_from = {file.name: _sha256(file) for file in (model / "model.safetensors", manifest, bank)}
-    mark = out / MADE_FROM
-    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == made_from:
+    sources, mark = made_from(model, manifest, bank), out / MADE_FROM
+    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == sources:
         run("analysis", "verdict", out / "store.zarr", log=out / LOG)  # cheap, and its rule may have changed
         return read(out)
     if out.exists():
         shutil.rmtree(out)
     found = measure(model, manifest, bank, out, device)
-    mark.write_text(json.dumps(made_from), encoding="utf-8")
+    mark.write_text(json.dumps(sources), encoding="utf-8")
     return found
+
+
+def made_from(model: Path, manifest: Path, bank: Path) -> dict[str, str]:
+    """What results are of: the sha256 of the weights, the images' manifest and the questions."""
+    files = (model / "model.safetensors", manifest, bank)
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def read(out: Path) -> Measured:
@@ -201,7 +206,3 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     return pq.read_table(file).to_pylist()
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()

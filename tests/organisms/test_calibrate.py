@@ -1,13 +1,10 @@
 """What a calibration comes to, on verdicts made by hand, and the command on an organism."""
 
-import json
-
 import pytest
 
 from commandline import InputError
 from organisms.calibrate import CalibrateConfig, Judged, calibrate, stages
 from organisms.calibration import holds, page, summary, trend
-from organisms.check import SHIPPED
 from organisms.training.recipes import LEVELS
 
 
@@ -78,18 +75,3 @@ def test_folders_of_one_name_are_refused_before_any_work(tmp_path):
     with pytest.raises(InputError, match="two folders are called 'trained'"):
         calibrate(CalibrateConfig(weights=folders, out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.slow
-def test_what_was_measured_is_taken_as_it_is(tmp_path, capsys):
-    config = CalibrateConfig(weights=[str(SHIPPED)], organisms=["random"], seeds=[5], n=5, out=tmp_path)
-    assert calibrate(config) == 0
-    first = capsys.readouterr().out
-    assert "right: 3 of 3" in first
-    assert "certain verdicts on untrained models: 0 of 3" in first
-    store = tmp_path / "world-5-5/trained/random/store.zarr/zarr.json"
-    written = store.stat().st_mtime_ns
-    assert calibrate(config) == 0
-    assert capsys.readouterr().out == first
-    assert store.stat().st_mtime_ns == written
-    assert json.loads((tmp_path / "calibration.json").read_text(encoding="utf-8"))["holds"]

@@ -9,8 +9,10 @@ import pytest
 from commandline import InputError
 from extract import Store
 from organisms.architectures import build
+from organisms.calibrate import CalibrateConfig, calibrate
 from organisms.check import SHIPPED, there
 from organisms.demo import DemoConfig, demo
+from organisms.measuring import MADE_FROM, made_from
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +46,23 @@ def test_demo_goes_all_the_way(tmp_path, monkeypatch, capsys):
     assert [level["stage"] for level in verdict["levels"]] == ["none"] * 3
     row = next(line for line in printed.splitlines() if line.startswith("healthy"))
     assert row.split()[-2:] == ["none", "none"]
+    what_was_measured_is_calibrated_as_it_is(out, tmp_path / "calibrated", capsys)
+
+
+def what_was_measured_is_calibrated_as_it_is(out, calibrated, capsys):
+    """The demo's results where calibrate would have put them: nothing is measured again."""
+    world, place = calibrated / "world-0-5", calibrated / "world-0-5/trained/healthy"
+    place.parent.mkdir(parents=True)
+    for name in ("world", "questions.parquet"):
+        (out / name).rename(world / name)
+    (out / "healthy").rename(place)
+    sources = made_from(SHIPPED / "healthy", world / "world/manifest.jsonl", world / "questions.parquet")
+    (place / MADE_FROM).write_text(json.dumps(sources))
+    before = (place / "store.zarr/zarr.json").stat().st_mtime_ns
+    assert calibrate(CalibrateConfig(organisms=["healthy"], seeds=[0], n=5, out=calibrated)) == 0
+    assert "right: 3 of 3" in capsys.readouterr().out
+    assert (place / "store.zarr/zarr.json").stat().st_mtime_ns == before
+    assert json.loads((calibrated / "calibration.json").read_text(encoding="utf-8"))["holds"]
 
 
 @pytest.mark.slow
