@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.figures import BLUE, GREEN, GREY, INK, ORANGE, STYLE, svg
+from analysis.figures import BLUE, GREEN, GREY, INK, ORANGE, STYLE, VERMILLION, Drawing
 from analysis.geometry.parts import Record
 
-MARKS = {"orthogonal": ("o", GREEN), "violated": ("X", "#d1495b"), "not identifiable": ("D", GREY)}
+MARKS = {"orthogonal": ("o", GREEN), "violated": ("X", VERMILLION), "not identifiable": ("D", GREY)}
 PANEL = (4.6, 2.5)
 """Inches."""
 NAMED = 60
@@ -23,36 +21,19 @@ MOST_TICKS = 24
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A figure, by what it is called on the page and in the folder."""
+class Shown:
+    """A figure on the page."""
 
-    name: str
-    title: str
+    drawing: Drawing
     caption: str
-    svg: str
-    png: bytes
     folded: bool = False
-    """Whether the page shows it only when asked to."""
+    """Whether it is shown only when asked for."""
 
     @classmethod
-    def of(cls, name: str, title: str, caption: str, draw: Callable[[], Figure], folded: bool = False) -> Drawing:
-        """As SVG in the page's ink, and as PNG on white."""
-        said = "".join(letter for letter in title if letter not in "<>&\"'")
-        buffer = io.BytesIO()
+    def of(cls, name: str, title: str, caption: str, draw: Callable[[], Figure], folded: bool = False) -> Shown:
+        """Drawn in the pages' style."""
         with mpl.rc_context(STYLE):
-            figure = draw()
-            text = svg(figure, name, said)
-            figure.set_layout_engine("none")  # it has been laid out: the PNG need not be again
-            figure.savefig(buffer, format="png", dpi=110, facecolor="white")
-        return cls(name, title, caption, text, buffer.getvalue(), folded)
-
-    def write(self, folder: Path) -> None:
-        """Both files; the SVG stands for itself there, in black."""
-        alone = self.svg.replace("currentColor", "#000000").replace(
-            "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" ', 1
-        )
-        (folder / f"{self.name}.svg").write_text(alone, encoding="utf-8")
-        (folder / f"{self.name}.png").write_bytes(self.png)
+            return cls(Drawing(name, title, draw()), caption, folded)
 
 
 def heatmap(cosines: np.ndarray, nodes: Sequence[Record], site: str) -> Figure:

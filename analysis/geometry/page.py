@@ -9,11 +9,11 @@ from itertools import groupby
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
+from analysis.figures import DARK, variables
 from analysis.geometry import figures
 from analysis.geometry.assembling import RANDOM_INIT
-from analysis.geometry.figures import Drawing
+from analysis.geometry.figures import Shown
 from analysis.geometry.parts import Part, Record
 from analysis.geometry.table import GIVEN, generalised, span
 
@@ -22,7 +22,7 @@ SHOWN = ("mean |cos|", "mean |cos| in sample", "RMS cos", "subspace overlap", "R
 """Statistics whose nulls the page shows; the Parquet file has them all."""
 
 
-def drawings(made: Tables, found: Sequence[Part], summary: Mapping[str, Any]) -> list[Drawing]:
+def drawings(made: Tables, found: Sequence[Part], summary: Mapping[str, Any]) -> list[Shown]:
     """Every figure. Of the first kind of direction and inner product; heatmaps at the last site of each stage."""
     first = found[0].unit
     mine = [one for one in made["verdicts"] if _same(one, first.directions, first.inner_product)]
@@ -35,7 +35,7 @@ def drawings(made: Tables, found: Sequence[Part], summary: Mapping[str, Any]) ->
             "what it is when leaves are hung elsewhere in the tree, and when images are dealt among the leaves."
         )
         draw = partial(figures.layers, mine, summary["config"]["margin"])
-        drawn.append(Drawing.of("layers", f"Orthogonality site by site ({way})", caption, draw))
+        drawn.append(Shown.of("layers", f"Orthogonality site by site ({way})", caption, draw))
     *earlier, final = ends(summary["sites"])
     for site in (final, *reversed(earlier)):
         part = next(part for part in found if part.unit.site == site and _same(part.unit.place, *_way(first)))
@@ -46,7 +46,7 @@ def drawings(made: Tables, found: Sequence[Part], summary: Mapping[str, Any]) ->
         )
         draw = partial(figures.heatmap, part.cosines, part.records["nodes"], site)
         title = f"Cosines between the directions of nodes at {site}"
-        drawn.append(Drawing.of(f"cosines-{site}", title, caption, draw, folded=site != final))
+        drawn.append(Shown.of(f"cosines-{site}", title, caption, draw, folded=site != final))
     last = next((part for part in reversed(found) if _same(part.unit.place, *_way(first))), found[-1])
     if last.records["siblings"]:
         caption = (
@@ -54,11 +54,11 @@ def drawings(made: Tables, found: Sequence[Part], summary: Mapping[str, Any]) ->
             "length and angle make a regular simplex; noise does too, so look at the spread, and at its null below."
         )
         draw = partial(figures.simplex, last.records["siblings"], last.unit.site)
-        drawn.append(Drawing.of("simplex", f"Siblings at {last.unit.site}", caption, draw))
+        drawn.append(Shown.of("simplex", f"Siblings at {last.unit.site}", caption, draw))
     return drawn
 
 
-def page(made: Tables, drawn: Sequence[Drawing], summary: Mapping[str, Any]) -> str:
+def page(made: Tables, drawn: Sequence[Shown], summary: Mapping[str, Any]) -> str:
     """The page as HTML; every text is escaped, figures are inline."""
     environment = Environment(
         loader=PackageLoader("analysis"),
@@ -71,9 +71,8 @@ def page(made: Tables, drawn: Sequence[Drawing], summary: Mapping[str, Any]) -> 
         title=f"{_name(summary['store']['model'])} on {_name(summary['store']['dataset'])}",
         summary=summary,
         headlines=headlines(made["verdicts"]),
-        figures=[
-            {"title": one.title, "caption": one.caption, "svg": Markup(one.svg), "folded": one.folded} for one in drawn
-        ],
+        figures=drawn,
+        palette=(variables(), variables(DARK)),
         verdicts=verdict_tables(made["verdicts"]),
         nulls=null_tables(made["geometry"]),
         explained=explained_table(made["geometry"]),

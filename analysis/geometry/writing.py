@@ -36,8 +36,8 @@ def write(
             write_table(folder, name, records)
         _write_cosines(folder / "cosines.parquet", found)
         drawn = drawings(made, found, summary)
-        for drawing in drawn:
-            drawing.write(folder)
+        for shown in drawn:
+            shown.drawing.write(folder)
         (folder / PAGE).write_text(page(made, drawn, summary), encoding="utf-8")
         write_summary(folder, summary, KIND)
     print(table(made, summary))
