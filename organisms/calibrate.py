@@ -61,7 +61,8 @@ class Judged:
     low: float | None
     high: float | None
     lost: float | None
-    """At the planted stage, whatever was found: the share lost there, with its interval."""
+    """At the planted stage (of an organism with a dose, the projector), whatever was found: the share lost there, with
+    its interval."""
     lost_low: float | None
     lost_high: float | None
 
@@ -146,7 +147,10 @@ def read(model: Path, label: str, world: int, found: Measured, out: Path) -> lis
             strength=lost.strength,
             low=lost.low,
             high=lost.high,
-            **share.get((level, planted[level]), dict.fromkeys(("lost", "lost_low", "lost_high"))),
+            **share.get(
+                (level, planted[level] if dose is None else "projector"),
+                dict.fromkeys(("lost", "lost_low", "lost_high")),
+            ),
         )
         for level, lost in found.verdict.items()
     ]

@@ -154,10 +154,10 @@ def _unseen(way: Way, apart: Mapping[str, np.ndarray], held: Probes) -> str:
     if first in apart and first != site:
         size += f" (at {first}: {percent(max(apart[first][0], 0) / max(way.curves[first][0], 1e-9))} %)"
     if low > HALF:
-        return f"known, not looked up: {size}"
+        return f"holds for them: {size}"
     if high < HALF:
-        return f"mostly looked up leaf by leaf: {size}"
-    return f"between known and looked up: {size}"
+        return f"read off the leaf: {size}"
+    return f"between holding for them and being read off the leaf: {size}"
 
 
 def _unscored(level: str, reason: str) -> LevelVerdict:

@@ -71,10 +71,11 @@ def test_a_level_that_only_the_answers_still_have_was_not_lost_before():
 
 def test_answers_are_counted_beyond_the_parent_too():
     """Who knows the genus alone picks one of its three species: a third right of four options, and nothing known."""
-    probes, images, names, _ = planted(
-        "binding", 1.0, np.random.default_rng(0), leaves=90, per_leaf=20, level="species"
-    )
-    way = ways(probes, images, names, Draws.of(probes.leaf, 1000, 0))[2]
+    rng = np.random.default_rng(0)
+    probes, images, names, _ = planted("none", 0.0, rng, leaves=90, per_leaf=20)
+    right, branch = images.right.copy(), np.ones_like(images.branch)
+    right[:, 2] = rng.random(len(right)) < 1 / 3
+    way = ways(probes, replace(images, right=right, branch=branch), names, Draws.of(probes.leaf, 1000, 0))[2]
     assert way.answered is not None
     assert way.answered[0] == pytest.approx(0, abs=0.05)
 
