@@ -13,7 +13,6 @@ from probing.scores import Record
 
 PANEL = (3.5, 2.35)
 """Inches of a figure that stands in a row of others, or fills a phone."""
-WIDE = (9.6, 3.9)
 STAGES = {"encoder": "visual encoder", "projector": "projector", "llm": "LLM"}
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import BLUE, GREEN, GREY, ORANGE, STYLE, VERMILLION, Drawing
-from analysis.report.axes import PANEL, WIDE, along_sites, column
+from analysis.report.axes import PANEL, along_sites, column
 from analysis.report.material import BASELINE, Material
 
 
@@ -26,7 +26,7 @@ def whole_path(material: Material) -> Drawing:
     """HCA across sites beside what it is to be read against."""
     records = material.model_sites
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDE[0] * 0.72, 3.2), layout="constrained")
+        figure = Figure(figsize=(4.9, 3.2), layout="constrained")
         panel = figure.subplots()
         x = np.arange(len(records))
         panel.fill_between(
@@ -42,9 +42,9 @@ def whole_path(material: Material) -> Drawing:
         if np.isfinite(column(records, "leaf_lookup")).any():
             _band(panel, records, "leaf_lookup", GREEN, "^", "leaf lookup")
         panel.axhline(100 * records[0]["majority_path"], color=GREY, ls="--", lw=1, label="most common path")
-        along_sites(panel, records, ticks=20)
+        along_sites(panel, records, ticks=13)
         panel.set_ylabel("% right")
-        figure.legend(loc="outside upper left", ncols=3)
+        figure.legend(loc="outside lower center", ncols=2)
     return Drawing("path", "HCA across sites beside the product of accuracies and leaf lookup", figure)
 
 

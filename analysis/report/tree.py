@@ -104,7 +104,7 @@ def figure(found: list[Node], levels: tuple[str, ...], site: str) -> Drawing:
     width = 1.0
     strip = 2.2 if folded else 0.0
     with mpl.rc_context(STYLE):
-        size = (max(3.9, min(1.45 * len(shown) + 1.1 * strip + 0.6, 9.6)), min(0.17 * count + 0.9, 11.5))
+        size = (max(3.9, min(1.25 * len(shown) + 1.1 * strip + 0.3, 9.6)), min(0.17 * count + 0.9, 11.5))
         drawn = Figure(figsize=size, layout="constrained")
         panel = drawn.subplots()
         for node in found:
@@ -196,5 +196,5 @@ def _cell(panel, corner, width, height, colour) -> Rectangle:
     return cell
 
 
-def _short(name: str, most: int = 20) -> str:
+def _short(name: str, most: int = 18) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
