@@ -13,7 +13,6 @@ of 60 s, and of 1.5 times the features' memory. published: what Park et al.'s cr
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -97,8 +96,6 @@ class SpeedConfig(Config):
     """Features."""
     draws: PositiveInt = 1000
     """Of every null."""
-    child: bool = False
-    """Do the work rather than measure a process that does."""
 
 
 class PublishedConfig(Config):
@@ -225,55 +222,50 @@ def leaf_accuracy(features: np.ndarray, leaf: np.ndarray) -> float:
 
 
 def run_speed(config: SpeedConfig) -> None:
-    """Print seconds, and the peak of memory over two processes with four features: of a few draws, and of as many."""
-    if config.child:
-        _work(config)
-        return
-    peaks = {}
-    for rows, draws in ((1, 20), (1, config.draws), (config.rows, config.draws)):
-        command = [sys.executable, __file__, "speed", f"--taxonomy={config.taxonomy}", "--child=true"]
-        command += [f"--rows={rows}", f"--width={config.width}", f"--draws={draws}"]
-        start = time.perf_counter()
-        process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-        _, status, usage = os.wait4(process.pid, 0)
-        if status:
-            sys.exit("the measured process failed")
-        peaks[rows] = usage.ru_maxrss / 1024
-        print(
-            f"{rows:6,} rows       peak {peaks[rows]:6.0f} MiB, {time.perf_counter() - start:5.1f} s with its imports"
-        )
-    features = config.rows * config.width * 4 / 2**20
-    more = peaks[config.rows] - peaks[1]
-    print(
-        f"features          {features:.1f} MiB; peak above no features {more:.1f} MiB: {more / features:.2f} (bar 1.5)"
-    )
+    """Print seconds, and how far the process grows above its features, in a process that has run it once."""
+    import gc
+    import threading
 
-
-def _work(config: SpeedConfig) -> None:
     import numpy as np
     import torch
 
     from analysis.geometry import orthogonality
     from taxonomy import Taxonomy
 
-    taxonomy = Taxonomy.from_json(config.taxonomy)
     rng = np.random.default_rng(0)
-    if config.rows == 1:  # all imports and first calls, on hardly any numbers
-        leaf, width = np.repeat(np.arange(len(taxonomy)), 2), 4
-    else:
-        leaf, width = np.arange(config.rows) % len(taxonomy), config.width
-    means = _leaf_means(taxonomy, width, 0.0, rng, 4.0).astype(np.float32)
-    features = rng.standard_normal((len(leaf), width), dtype=np.float32)
+    small = tree((3, 3, 3), rng)
+    orthogonality(rng.standard_normal((270, 8), dtype=np.float32), np.arange(270) % 27, small, draws=20)
+    gc.collect()
+    taxonomy = Taxonomy.from_json(config.taxonomy)
+    leaf, before = np.arange(config.rows) % len(taxonomy), _resident()
+    features = rng.standard_normal((config.rows, config.width), dtype=np.float32)
     for start in range(0, len(leaf), 100):
-        features[start : start + 100] += means[leaf[start : start + 100]]
+        features[start : start + 100] += 0.1 * (leaf[start : start + 100, None] % 7)
+    peak, done = [_resident()], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.005):
+            peak[0] = max(peak[0], _resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     start = time.perf_counter()
     found = orthogonality(features, leaf, taxonomy, draws=config.draws)
-    if config.rows > 1:
-        print(
-            f"{config.rows:,} x {config.width:,}, {len(taxonomy)} leaves, {len(found.nodes)} nodes, {config.draws:,} "
-            f"draws, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}: "
-            f"{time.perf_counter() - start:.1f} s (bar 60)"
-        )
+    seconds = time.perf_counter() - start
+    done.set()
+    watcher.join()
+    print(
+        f"{config.rows:,} x {config.width:,}, {len(taxonomy)} leaves, {len(found.nodes)} nodes, {config.draws:,} "
+        f"draws, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}: {seconds:.1f} s (bar 60)\n"
+        f"features {features.nbytes / 2**20:.1f} MiB, grown by {(peak[0] - before) / 2**20:.1f} MiB with them: "
+        f"{(peak[0] - before) / features.nbytes:.2f} times (bar 1.5)"
+    )
+
+
+def _resident() -> int:
+    import resource
+
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
 
 
 def run_published(config: PublishedConfig) -> None:

@@ -20,6 +20,9 @@ from torch import Tensor
 from analysis.geometry.directions import Leaves
 from analysis.geometry.layout import Layout, apply, sparse
 
+PAIRS = 64
+"""Of nodes that are multiplied at a time: their vectors are copied for it."""
+
 
 class Arithmetic:
     """What a layout does to leaf vectors, as sparse matrices in one dtype on one device."""
@@ -49,13 +52,14 @@ class Arithmetic:
 
     def nodes(self, leaves: Leaves, lengths: Tensor | None = None) -> Nodes:
         """Every node's vector and its noise. lengths (K, B): the leaves' own unless given."""
-        vectors = apply(self.weight, leaves.vectors - torch.einsum("l,lbr->br", self.root_L, leaves.vectors))
+        vectors = apply(self.weight, leaves.vectors)
+        vectors -= torch.einsum("l,lbr->br", self.root_L, leaves.vectors)
         noise = self.squared @ leaves.noise.to(vectors.dtype)
         root = self.root_L.square() @ leaves.noise.to(vectors.dtype)
         if lengths is None:
             lengths = leaves.lengths(self.weight, self.root_L)
         if lengths is not None:
-            vectors = vectors * lengths[:, :, None]
+            vectors *= lengths[:, :, None]
         return Nodes(self, vectors, noise, root, lengths)
 
 
@@ -99,7 +103,10 @@ class Nodes:
 
     def products(self, first: Tensor, second: Tensor) -> Tensor:
         """(pair, B): products of nodes (pair,) with nodes (pair,), in sample."""
-        return torch.einsum("kbr,kbr->kb", self.vectors[first], self.vectors[second])
+        found = self.vectors.new_empty(len(first), self.vectors.shape[1])
+        for some in torch.arange(len(first), device=first.device).split(PAIRS):
+            found[some] = torch.einsum("kbr,kbr->kb", self.vectors[first[some]], self.vectors[second[some]])
+        return found
 
 
 @dataclass(frozen=True)

@@ -100,13 +100,19 @@ def participation(samples: Samples, seed: int, rows: int = 256) -> float:
     and without S.
     """
     rng = np.random.default_rng([seed, 11])
-    chosen = rng.permutation(len(samples.x_ND))[: 2 * rows]
-    first, second = (
-        samples.x_ND[torch.from_numpy(part).to(samples.x_ND.device)].double() - samples.centre_D
-        for part in np.array_split(chosen, 2)
-    )
-    trace = float(torch.cat([first, second]).square().sum(1).mean())
-    squared = float((first @ second.T).square().mean())
+    chosen = torch.from_numpy(rng.permutation(len(samples.x_ND))[: 2 * rows]).to(samples.x_ND.device)
+    half = (len(chosen) + 1) // 2
+
+    def centred(part: Tensor) -> Tensor:
+        return samples.x_ND[part].double() - samples.centre_D
+
+    first, trace, squared = centred(chosen[:half]), 0.0, 0.0
+    trace += float(torch.linalg.vector_norm(first) ** 2)
+    for part in chosen[half:].split(64):
+        second = centred(part)
+        trace += float(torch.linalg.vector_norm(second) ** 2)
+        squared += float(torch.linalg.vector_norm(first @ second.T) ** 2)
+    trace, squared = trace / len(chosen), squared / max(1, half * (len(chosen) - half))
     return trace**2 / squared if squared > 0 else float("nan")
 
 

@@ -33,7 +33,9 @@ class Samples:
     def of(cls, x_ND: Tensor, leaf: np.ndarray) -> Samples:
         """No copy of the features is made."""
         rows = max(1, CHUNK // x_ND.shape[1])
-        total = torch.stack([part.sum(0, dtype=torch.float64) for part in x_ND.split(rows)]).sum(0)
+        total = torch.zeros(x_ND.shape[1], dtype=torch.float64, device=x_ND.device)
+        for part in x_ND.split(rows):
+            total += part.sum(0, dtype=torch.float64)
         return cls(x_ND, leaf, np.bincount(leaf), total / len(x_ND))
 
     @property
@@ -83,7 +85,10 @@ class Samples:
 
     def squares(self, onto: Tensor | None) -> Tensor:
         """float64 (N,): squared norms of the centred samples, after a linear map (D, D') if there is one."""
-        return torch.cat([(x if onto is None else x @ onto).square().sum(1) for _, x in self.chunks()])
+        found = self.centre_D.new_empty(len(self.x_ND))
+        for rows, x in self.chunks():
+            found[rows] = (x if onto is None else x @ onto).square().sum(1)
+        return found
 
     def noise(self, mean_LBR: Tensor, squares_N: Tensor, orders: np.ndarray | None = None) -> Tensor:
         """(L, B): the expected squared error of each leaf mean: the variance within the leaf over its count.

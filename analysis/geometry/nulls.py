@@ -71,15 +71,25 @@ def budget_of(samples: Samples) -> float:
 
 
 def collected(
-    draws: Iterator[Leaves], layout: Layout, read: Callable[[Arithmetic, Leaves], dict[Key, np.ndarray]]
+    drawn: Iterator[Leaves], layout: Layout, read: Callable[[Arithmetic, Leaves], dict[Key, np.ndarray]], draws: int
 ) -> dict[Key, np.ndarray]:
-    """What `read` makes of each batch, the draws along the last axis."""
+    """What `read` makes of each batch, all `draws` of them along the last axis.
+
+    Into arrays that are there from the start: results kept one by one lie between the batches in memory, and what a
+    batch gives back is then too small for the next.
+    """
     at: Arithmetic | None = None
-    parts: list[dict[Key, np.ndarray]] = []
-    for leaves in draws:
+    found: dict[Key, np.ndarray] = {}
+    start = 0
+    for leaves in drawn:
         at = at or Arithmetic.like(layout, leaves.vectors)
-        parts.append(read(at, leaves))
-    return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]} if parts else {}
+        part = read(at, leaves)
+        found = found or {key: np.empty((*each.shape[:-1], draws), each.dtype) for key, each in part.items()}
+        end = start + leaves.vectors.shape[1]
+        for key, each in part.items():
+            found[key][..., start:end] = each
+        start = end
+    return found
 
 
 @dataclass(frozen=True)
@@ -175,13 +185,21 @@ def _dealt(every: Tensor, places: _Places, draws: int, rng: np.random.Generator)
     vectors = every[torch.from_numpy(places.unit_node).to(every.device)]
     if places.residual:
         vectors = _centred(vectors[:, None], places.within)[:, 0]
-    shuffled = np.lexsort((rng.random((draws, len(places.block))), np.tile(places.block, (draws, 1))), axis=1)
-    orders = np.empty_like(shuffled)
-    orders[:, np.argsort(places.block, kind="stable")] = shuffled
-    orders = np.vstack([np.arange(len(places.block)), orders])
     step = max(1, int(LEAST / (8 * vectors.numel() * 3)))
-    parts = np.array_split(orders, math.ceil(len(orders) / step))
-    return np.concatenate([_shared_direction(vectors, places, part) for part in parts])
+    found = np.empty(1 + draws)
+    found[0] = _shared_direction(vectors, places, np.arange(len(places.block))[None])[0]
+    for start in range(0, draws, step):
+        some = min(step, draws - start)
+        found[1 + start : 1 + start + some] = _shared_direction(vectors, places, _orders(places.block, some, rng))
+    return found
+
+
+def _orders(block: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """int (draw, unit): units dealt anew inside their block."""
+    shuffled = np.lexsort((rng.random((draws, len(block))), np.tile(block, (draws, 1))), axis=1)
+    orders = np.empty_like(shuffled)
+    orders[:, np.argsort(block, kind="stable")] = shuffled
+    return orders
 
 
 def _ladder(layout: Layout, level: int) -> list[_Places]:

@@ -24,6 +24,8 @@ from commandline import InputError
 from taxonomy import Taxonomy
 
 GATES: tuple[Key, Key] = (("offset", -1, -1), ("parent", -1, -1))
+COORDINATES = 256
+"""Of which products of halves are taken at a time."""
 Records = list[dict[str, Any]]
 
 
@@ -172,7 +174,7 @@ class Measured:
     """float (half, 2, edge): products from disjoint halves."""
     tests: dict[int, LevelTest | None]
     weights: np.ndarray
-    """float (draw, leaf): leaves drawn anew."""
+    """float32 (draw, leaf): leaves drawn anew."""
     rule: Rule
     count_L: np.ndarray
 
@@ -194,6 +196,7 @@ class Measured:
             rehung(leaves, orders, len(layout), budget_of(samples)),
             layout,
             lambda at, each: everything(reader, at, each, small),
+            rule.draws,
         )
 
         def read_rows(at: Arithmetic, each: Leaves) -> dict[Key, np.ndarray]:
@@ -203,12 +206,11 @@ class Measured:
             gates = products.offset_reliability, products.parent_reliability
             return found | {name: gate.float().cpu().numpy() for name, gate in zip(GATES, gates, strict=True)}
 
-        by_row = collected(dealt_rows(samples, space, squares, rule.draws, seed), layout, read_rows)
+        by_row = collected(dealt_rows(samples, space, squares, rule.draws, seed), layout, read_rows, rule.draws)
         gate = tuple(np.quantile(by_row.pop(name), 0.95, axis=1) for name in GATES)
         rng = np.random.default_rng([seed, 4])
         weights = rng.multinomial(samples.leaves, np.full(samples.leaves, 1 / samples.leaves), size=rule.draws)
-        below = _below(layout)[layout.edges]
-        drawn = torch.from_numpy(weights @ below.T).to(leaves.vectors)
+        weights = weights.astype(np.float32)
         levels = range(int(layout.level.max()))
         return cls(
             reader,
@@ -218,11 +220,11 @@ class Measured:
             edges,
             everything(reader, at, leaves),
             {"leaves": by_leaf, "rows": by_row},
-            reader.edge_statistics(edges, drawn),
+            _bootstrap(reader, edges, weights, _below(layout)[layout.edges]),
             (gate[0], gate[1]),
             halves,
             {level: level_test(layout, level, leaves, rule.alpha, rule.draws, seed) for level in levels},
-            weights.astype(float),
+            weights,
             rule,
             samples.count_L,
         )
@@ -285,6 +287,16 @@ def _below(layout: Layout) -> np.ndarray:
     return below / below.sum(1, keepdims=True)
 
 
+def _bootstrap(reader: Reader, edges: EdgeProducts, weights: np.ndarray, below: np.ndarray) -> dict[Key, np.ndarray]:
+    """{key: (draw,)}, edges weighed by the leaves below them, some draws at a time."""
+    found: dict[Key, np.ndarray] = {}
+    for start in range(0, len(weights), 100):
+        part = torch.from_numpy(weights[start : start + 100] @ below.T).to(edges.along)
+        for key, values in reader.edge_statistics(edges, part).items():
+            found.setdefault(key, np.empty(len(weights), values.dtype))[start : start + 100] = values
+    return found
+
+
 def _halves(
     samples: Samples,
     space: Space,
@@ -294,19 +306,18 @@ def _halves(
     halves: int,
     seed: int,
 ) -> np.ndarray:
-    """float (half, 2, edge), in the features' dtype."""
+    """float (half, 2, edge), in the features' dtype; some coordinates at a time."""
     rng = np.random.default_rng([seed, 6])
-    found = []
     mean_LD = mean_LD.to(samples.x_ND.dtype)
     at, nothing = Arithmetic.like(layout, mean_LD), mean_LD.new_zeros(len(mean_LD), 1)
     lengths = None if lengths is None else lengths.to(mean_LD.dtype)
-    for _ in range(halves):
-        nodes = [
-            at.nodes(Leaves(space.place(part[:, None], nothing).vectors, nothing, None), lengths).vectors[:, 0]
-            for part in samples.halves(mean_LD, rng)
-        ]
-        found.append(half_products(nodes[0], nodes[1], at).double().cpu().numpy())
-    return np.array(found)
+    found = np.zeros((halves, 2, len(layout.edges)))
+    for half in found:
+        placed = [space.place(part[:, None], nothing).vectors for part in samples.halves(mean_LD, rng)]
+        for first, second in zip(*(each.split(COORDINATES, dim=2) for each in placed), strict=True):
+            nodes = [at.nodes(Leaves(each, nothing, None), lengths).vectors[:, 0] for each in (first, second)]
+            half += half_products(nodes[0], nodes[1], at).double().cpu().numpy()
+    return found
 
 
 def _checked(

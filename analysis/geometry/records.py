@@ -148,6 +148,8 @@ def cosines(at: Nodes) -> np.ndarray:
 def nodes(layout: Layout, taxonomy: Taxonomy, at: Nodes) -> list[Record]:
     """Per node, in the tree's order."""
     squared, noise = at.squared[:, 0].cpu().numpy(), at.own_noise[:, 0].cpu().numpy()
+    twice = squared + 2 * noise  # 0 of a node that all leaves lie below
+    reliability = np.divide(squared, twice, out=np.full_like(squared, np.nan), where=twice != 0)
     return [
         {
             "node": _path(layout, taxonomy, node),
@@ -157,7 +159,7 @@ def nodes(layout: Layout, taxonomy: Taxonomy, at: Nodes) -> list[Record]:
             "children": int(layout.children[node]),
             "leaves": int((layout.weight[node] > 0).sum()),
             "squared_norm": float(squared[node]),
-            "reliability": float(squared[node] / (squared[node] + 2 * noise[node])),
+            "reliability": float(reliability[node]),
         }
         for node in range(len(layout))
     ]
