@@ -25,6 +25,9 @@ class VerdictConfig(Config):
     """The model's answers about the images (`python -m evaluation`); by default this model's run beside the store."""
     names: Path | None = None
     """Its answers by the leaf's name (`--text_only true`); likewise."""
+    geometry: Path | None = None
+    """What `python -m analysis geometry` wrote; by default <store>.geometry, where it is there. A note, no part of the
+    rule."""
     prompt: str | None = None
     """Of the answers; by default the first that was asked."""
     parser: str = "strict_v1"

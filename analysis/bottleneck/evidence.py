@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.bottleneck.bits import Bits
-from analysis.bottleneck.found import Probes, number
+from analysis.bottleneck.found import Probes, Record, number
 from analysis.bottleneck.losses import ANSWERS, Way, max_t
 from analysis.bottleneck.readable import interval, most_common_child
 from analysis.bottleneck.ruling import of
@@ -87,6 +87,24 @@ def of_unseen(unseen: Probes, curves: Mapping[str, Mapping[str, np.ndarray]]) ->
             _of(level, "readable of unseen leaves", site, values, n, leaves) for site, values in curves[level].items()
         ]
     return found
+
+
+def of_angles(rows: Sequence[Record]) -> list[Number]:
+    """How far a level's directions are from orthogonal to those of the level above; null: leaves dealt anew."""
+    return [
+        Number(
+            level=row["child"],
+            quantity="alignment with the level above",
+            place=row["site"],
+            value=number(row["alignment"]),
+            low=number(row["low"]),
+            high=number(row["high"]),
+            n=row["n"],
+            leaves=row["leaves"],
+            null=number(row["leaves_mean"]),
+        )
+        for row in rows
+    ]
 
 
 def _of(level: str, quantity: str, place: str, values: np.ndarray, n: int, leaves: int, p: float = math.nan) -> Number:

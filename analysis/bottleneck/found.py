@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from analysis.bottleneck.readable import NOWHERE, parents
 from commandline import InputError
@@ -177,6 +178,15 @@ def _same_tree(path: Path, tree: Taxonomy, probes: Probes) -> None:
             if all(code < len(names) and names[code] == name for code, name in mine.items()):
                 continue
         raise InputError(f"{path} was asked about another taxonomy: its nodes at {level} are not those of the probes")
+
+
+def read_geometry(path: Path) -> list[Record]:
+    """The rows of a geometry's verdicts.parquet for class means and the Euclidean product. Raises InputError."""
+    file = path / "verdicts.parquet"
+    if not file.is_file():
+        raise InputError(f"{path}: no geometry here; `python -m analysis geometry STORE` makes it")
+    rows = pq.read_table(file).to_pylist()
+    return [row for row in rows if (row["directions"], row["inner_product"]) == ("mean", "euclidean")]
 
 
 def beside(run: ProbeRun, text_only: bool) -> Path | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from analysis.bottleneck import found
 from analysis.bottleneck.bits import bits_lost
-from analysis.bottleneck.evidence import Number, numbers, of_unseen
+from analysis.bottleneck.evidence import Number, numbers, of_angles, of_unseen
 from analysis.bottleneck.found import Answers, Probes
 from analysis.bottleneck.losses import ANSWERS, Way, curves, ways
 from analysis.bottleneck.readable import Draws, interval
@@ -38,6 +38,8 @@ class LevelVerdict:
     also: tuple[Loss, ...]
     unseen: str
     """Whether the level is known of leaves that no probe was fitted on, or looked up leaf by leaf."""
+    geometry: str
+    """Whether its directions are orthogonal to those of the level above (`analysis.geometry`); no part of the rule."""
     would_change: str
     evidence: tuple[Number, ...]
 
@@ -67,6 +69,7 @@ def verdict(
     leaf: str | Path | None = None,
     images: str | Path | None = None,
     names: str | Path | None = None,
+    geometry: str | Path | None = None,
     prompt: str | None = None,
     parser: str = "strict_v1",
     draws: int = 2000,
@@ -74,18 +77,21 @@ def verdict(
 ) -> Verdict:
     """At which stage each level is lost. `run`: a store, or its probes; the rest is looked for beside it.
 
-    leaf: probes of unseen leaves; images, names: the model's answers. Raises InputError.
+    leaf: probes of unseen leaves; images, names: the model's answers; geometry: of `python -m analysis geometry`.
+    Raises InputError.
     """
     opened = run if isinstance(run, ProbeRun) else ProbeRun.open(run)
     probes = found.read_probes(opened)
     files = {
         "images": Path(images) if images else found.beside(opened, text_only=False),
         "names": Path(names) if names else found.beside(opened, text_only=True),
-        "leaf": Path(leaf) if leaf else found.sibling(opened, "probe-leaf"),
+        "leaf": Path(leaf) if leaf else _there(found.sibling(opened, "probe-leaf")),
+        "geometry": Path(geometry) if geometry else _there(found.sibling(opened, "geometry")),
     }
-    if not leaf and not files["leaf"].is_dir():
-        files["leaf"] = None
-    told = {key: files[key] and found.read_answers(files[key], probes, parser, prompt) for key in ("images", "names")}
+    told = {
+        key: found.read_answers(path, probes, parser, prompt) if (path := files[key]) else None
+        for key in ("images", "names")
+    }
     by_image, illegible = _legible(told["images"], probes.levels)
     by_name, _ = _legible(told["names"], probes.levels)
     draw = Draws.of(probes.leaf, draws, seed)
@@ -99,6 +105,8 @@ def verdict(
         apart = curves(held, Draws.of(held.leaf, draws, seed + 1))
         unseen = {way.level: _unseen(way, apart[way.level], held) for way in along if way.level in apart}
         evidence += of_unseen(held, apart)
+    angles = found.read_geometry(files["geometry"]) if files["geometry"] else []
+    evidence += of_angles(angles)
     most = max((way.outright for way in along), key=lambda values: values[0])
     levels = []
     for way, ruling in zip(along, rule(along, bits, illegible), strict=True):
@@ -115,6 +123,7 @@ def verdict(
                 why=why(way, ruling, bits.get(level), illegible.get(level), most),
                 also=ruling.also,
                 unseen=unseen.get(level, ""),
+                geometry=_geometry(angles, level),
                 would_change=CHANGES[loss.stage],
                 evidence=tuple(entry for entry in evidence if entry.level == level),
             )
@@ -128,6 +137,19 @@ def verdict(
         missing=tuple(_missing(probes, files, illegible, bool(bits))),
         sources={"probes": str(opened.path)} | {key: str(path) for key, path in files.items() if path},
     )
+
+
+def _there(folder: Path) -> Path | None:
+    return folder if folder.is_dir() else None
+
+
+def _geometry(angles: Sequence[found.Record], level: str) -> str:
+    """The last site's verdict on a level's directions."""
+    rows = [row for row in angles if row["child"] == level]
+    if not rows:
+        return ""
+    last = rows[-1]
+    return f"{last['verdict']} to the directions of {last['parent']} at {last['site']} ({last['reason']})"
 
 
 def _legible(answers: Answers | None, levels: Sequence[str]) -> tuple[Answers | None, dict[str, float]]:
@@ -163,7 +185,7 @@ def _unseen(way: Way, apart: Mapping[str, np.ndarray], held: Probes) -> str:
 def _unscored(level: str, reason: str) -> LevelVerdict:
     nan = math.nan
     why = f"the level is not scored: {reason}"
-    return LevelVerdict(level, "not identifiable", False, nan, (nan, nan), nan, None, why, (), "", "", ())
+    return LevelVerdict(level, "not identifiable", False, nan, (nan, nan), nan, None, why, (), "", "", "", ())
 
 
 def _missing(probes: Probes, files: Mapping[str, Path | None], illegible: Mapping[str, float], bits: bool) -> list[str]:

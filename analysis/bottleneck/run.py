@@ -33,6 +33,7 @@ def run(config: VerdictConfig) -> None:
         leaf=config.leaf,
         images=config.images,
         names=config.names,
+        geometry=config.geometry,
         prompt=config.prompt,
         parser=config.parser,
         draws=config.bootstrap,

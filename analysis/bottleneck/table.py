@@ -58,6 +58,7 @@ def sentence(level: LevelVerdict) -> str:
         sure = "" if loss.confident else ", not certain"
         text += f" Also {MEANT[loss.stage]}: {percent(loss.strength)} % {span(loss.low, loss.high)}{sure}."
     text += f" Unseen leaves: {level.unseen}." if level.unseen else ""
+    text += f" Geometry: {level.geometry}." if level.geometry else ""
     return text + (f" What would change this: {level.would_change}." if level.would_change else "")
 
 

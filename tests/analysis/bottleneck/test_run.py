@@ -1,6 +1,7 @@
 """The verdict of runs on disk: what is found beside them, what is missing, and what is written."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,16 +118,16 @@ def test_answers_beside_the_store_are_taken_into_account(whole: tuple[Path, Taxo
     assert stages == {"order": "none", "family": "binding", "species": "none"}
     assert verdict(run, images=images, names=unknown)["family"].stage == "text"
     assert verdict(run, images=images)["family"].stage == "answers"
-    beside = store.parent / "beside.ask"
+    beside, again = (store.parent / f"{name}.ask" for name in ("beside", "again"))
     ask(beside, run, tree, wrong=("family",))
     try:
         assert verdict(run)["family"].stage == "answers"
-        again = ask(store.parent / "again.ask", run, tree)
+        ask(again, run, tree)
         with pytest.raises(InputError, match=r"say which with --images"):
             verdict(run)
     finally:
         for folder in (beside, again):
-            folder.rename(tmp_path / folder.name)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_replies_that_cannot_be_read_are_told_from_wrong_ones(whole: tuple[Path, Taxonomy], tmp_path: Path) -> None:
@@ -155,6 +156,35 @@ def test_unseen_leaves_are_said_to_be_known_or_looked_up(tmp_path: Path) -> None
     assert verdict(store)["order"].unseen == ""
     probe(store, split="leaf", **QUICK)
     assert "of what is read at llm.final is read of unseen leaves" in verdict(store)["order"].unseen
+
+
+def test_a_geometry_beside_the_store_is_a_note(whole: tuple[Path, Taxonomy], tmp_path: Path) -> None:
+    told = {"reason": "so it is", "alignment": 0.1, "low": 0.0, "high": 0.2, "n": 64, "leaves": 8, "leaves_mean": 0.3}
+    rows = [
+        {
+            "site": site,
+            "directions": way,
+            "inner_product": "euclidean",
+            "parent": "order",
+            "child": "family",
+            "verdict": word,
+        }
+        for site, way, word in (
+            ("projector", "mean", "violated"),
+            ("llm.final", "mean", "orthogonal"),
+            ("x", "lda", "?"),
+        )
+    ]
+    (tmp_path / "g").mkdir()
+    pq.write_table(pa.Table.from_pylist([row | told for row in rows]), tmp_path / "g/verdicts.parquet")
+    found = verdict(whole[0], geometry=tmp_path / "g")
+    assert found["family"].geometry == "orthogonal to the directions of order at llm.final (so it is)"
+    assert found["order"].geometry == ""
+    angles = [entry for entry in found["family"].evidence if entry.quantity == "alignment with the level above"]
+    assert [(entry.place, entry.value, entry.null, entry.n) for entry in angles][1] == ("llm.final", 0.1, 0.3, 64)
+    assert len(angles) == 2
+    with pytest.raises(InputError, match="no geometry here"):
+        verdict(whole[0], geometry=tmp_path)
 
 
 def test_labels_may_hold_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
