@@ -1,9 +1,8 @@
-"""How far off the wrong answers are: where the path of the leaf that was named parts from the true one."""
+"""How far off the wrong answers are: where the path of the node that was named parts from the true one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -18,7 +17,7 @@ NOTHING = "nothing in common"
 
 @dataclass(frozen=True)
 class Shared:
-    """Among the samples whose leaf a site gets wrong, the share whose last common ancestor is at a level."""
+    """Of the samples whose finest scored node a site gets wrong, the share whose last common ancestor is at a level."""
 
     site: str
     ancestor: str
@@ -84,21 +83,18 @@ def ancestors(readings: Readings) -> np.ndarray:
 
 def _dealt_anew(readings: Readings, truth: np.ndarray, said: np.ndarray, rows: np.ndarray) -> list[float]:
     """The mean over all ways to deal the wrong leaves among the samples, those that come out right left out; exact."""
-    above = ancestors(readings)
+    above, deepest = ancestors(readings), readings.deepest[rows]
     same = [1.0]
     for column in range(len(readings.levels) - 1):
-        mine, theirs = above[truth, column], above[said, column]
-        mine = np.where(readings.deepest[rows] > column, mine, -1)
-        same.append(_meet(mine, theirs))
-    leaf = _meet(truth, said)
-    same = [*np.minimum.accumulate(same), leaf]
-    rest = max(1 - leaf, 1e-12)
-    return [float((here - deeper) / rest) for here, deeper in pairwise(same)]
+        same.append(_meet(np.where(deepest > column, above[truth, column], -1), above[said, column]))
+    right = [_meet(np.where(deepest == depth, truth, -1), said) for depth in range(len(readings.levels))]
+    rest = max(1 - sum(right), 1e-12)
+    return [float(here - deeper - hit) / rest for here, deeper, hit in zip(same, [*same[1:], 0.0], right, strict=True)]
 
 
 def _meet(mine: np.ndarray, theirs: np.ndarray) -> float:
     """How often a code drawn from each agree; -1 never does."""
-    size = int(max(mine.max(), theirs.max())) + 1
+    size = max(int(mine.max()), int(theirs.max()), 0) + 1
     first, second = (np.bincount(codes[codes >= 0], minlength=size) for codes in (mine, theirs))
     return float(first @ second) / (len(mine) * len(theirs))
 
@@ -132,17 +128,17 @@ def figure(found: list[Shared]) -> Drawing:
                     )
                 left, floor = left + 100 * one.share, floor + 100 * one.null
         panel.set_yticks(np.arange(len(sites)), sites)
-        panel.set(xlim=(0, 100), ylim=(len(sites) - 0.4, -0.5), xlabel="% of the wrong leaves (thin: dealt anew)")
+        panel.set(xlim=(0, 100), ylim=(len(sites) - 0.4, -0.5), xlabel="% of what is wrong (thin: dealt anew)")
         panel.tick_params(axis="y", length=0)
         panel.spines["left"].set_visible(False)
         drawn.legend(loc="outside lower center", ncols=2, fontsize=7.5)
-    return Drawing("confusions", "Wrong leaves by the level of the last common ancestor", drawn, tuple(tips))
+    return Drawing("confusions", "What is wrong, by the level of the last common ancestor", drawn, tuple(tips))
 
 
 def said(one: Shared) -> str:
     """A share in words."""
     what = one.ancestor if one.ancestor == NOTHING else f"same {one.ancestor}"
     return (
-        f"{one.site}, {what}: {100 * one.share:.0f} % [{100 * one.low:.0f}, {100 * one.high:.0f}] of {one.n:,} wrong "
-        f"leaves; dealt anew {100 * one.null:.0f} %"
+        f"{one.site}, {what}: {100 * one.share:.0f} % [{100 * one.low:.0f}, {100 * one.high:.0f}] of {one.n:,} wrong; "
+        f"dealt anew {100 * one.null:.0f} %"
     )

@@ -242,11 +242,11 @@ def _bar_table(found: Sequence[paths.Bar]) -> Table:
 def _confusion_table(found: Sequence[confusions.Shared]) -> Table | None:
     if not found:
         return None
-    rows = [["site", "last common ancestor", "% of wrong leaves [95 %]", "dealt anew", "n (leaves)"]]
+    rows = [["site", "last common ancestor", "% of what is wrong [95 %]", "dealt anew", "n (leaves)"]]
     for one in found:
         share = f"{100 * one.share:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]"
         rows.append([one.site, one.ancestor, share, f"{100 * one.null:.1f}", f"{one.n:,} ({one.leaves:,})"])
-    caption = "Dealt anew: the wrong leaves of a site handed out among the same samples, exact mean."
+    caption = "Dealt anew: the wrong nodes of a site handed out among the same samples, exact mean."
     return Table(caption, rows, "Every share", "confusions")
 
 
