@@ -87,7 +87,7 @@ probe: $(INSTALLED) ## linear probes at every site and level of STORE
 compare: $(INSTALLED) ## the published protocol beside the strict one on STORE, and what each difference costs
 	@$(PY) -m probing compare '$(CHOSEN_STORE)' $(call flag,DEVICE,device) $(ARGS)
 
-report: $(INSTALLED) ## tables and figures of what the probes found in STORE
+report: $(INSTALLED) ## one HTML page about STORE: verdict, figures, tables, examples, where they come from
 	@$(PY) -m analysis report '$(CHOSEN_STORE)' $(ARGS)
 
 orthogonality: $(INSTALLED) ## are the directions of STORE's levels orthogonal, site by site? one page, any architecture
