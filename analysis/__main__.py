@@ -6,7 +6,7 @@ import sys
 from analysis.bottleneck.config import VerdictConfig
 from analysis.config import CompareConfig, ReportConfig
 from analysis.erasure.config import EraseConfig
-from analysis.geometry_config import GeometryConfig, UnembeddingConfig
+from analysis.geometry.config import GeometryConfig, UnembeddingConfig
 from commandline import Command, main
 
 

@@ -11,11 +11,17 @@ initialisation), `goes_with` the alignment per layer beside accuracies on unseen
 `park_criterion` and `unified_space` are Park et al.'s, as published.
 """
 
-from analysis.geometry.generalisation import RankCorrelation, goes_with
-from analysis.geometry.orthogonality import Orthogonality, orthogonality
-from analysis.geometry.park import ParkCriterion, park_criterion, park_directions, unified_space
-from analysis.geometry.ruling import Rule
-from analysis.geometry.versus import versus
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.geometry.comparing import versus
+    from analysis.geometry.generalisation import RankCorrelation, goes_with
+    from analysis.geometry.judging import Orthogonality, orthogonality
+    from analysis.geometry.park import ParkCriterion, park_criterion, park_directions, unified_space
+    from analysis.geometry.ruling import Rule
 
 __all__ = [
     "Orthogonality",
@@ -29,3 +35,23 @@ __all__ = [
     "unified_space",
     "versus",
 ]
+
+_HOME = {
+    "Orthogonality": "judging",
+    "ParkCriterion": "park",
+    "RankCorrelation": "generalisation",
+    "Rule": "ruling",
+    "goes_with": "generalisation",
+    "orthogonality": "judging",
+    "park_criterion": "park",
+    "park_directions": "park",
+    "unified_space": "park",
+    "versus": "comparing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: a command's help must not wait for torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

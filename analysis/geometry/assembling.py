@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from analysis.geometry.comparing import versus
 from analysis.geometry.generalising import generalising
 from analysis.geometry.parts import Part, Record
-from analysis.geometry.versus import versus
 
 RANDOM_INIT = "random init"
 NULLS = ("leaves", "rows", "nested sets", RANDOM_INIT)

@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 if TYPE_CHECKING:
-    from analysis.geometry.orthogonality import Orthogonality
+    from analysis.geometry.judging import Orthogonality
 
 Record = dict[str, Any]
 KINDS = ("table", "levels", "edges", "siblings", "overlap", "explained", "tree_correlation", "nodes")

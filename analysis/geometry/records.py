@@ -16,7 +16,7 @@ from taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     from analysis.geometry.angles import Nodes
-    from analysis.geometry.orthogonality import Measured
+    from analysis.geometry.measuring import Measured
 
 Record = dict[str, Any]
 ELSEWHERE = (OVERLAP, EXPLAINED)

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.geometry.orthogonality import orthogonality
+from analysis.geometry.config import DIRECTIONS, INNER_PRODUCTS, GeometryConfig, chosen
+from analysis.geometry.judging import orthogonality
 from analysis.geometry.parts import Part, Parts, Record, Unit
 from analysis.geometry.ruling import Rule
 from analysis.geometry.writing import KIND, write
-from analysis.geometry_config import DIRECTIONS, INNER_PRODUCTS, GeometryConfig, chosen
 from commandline import InputError
 from extract import Store
 from extract.progress import bar

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from analysis.geometry.orthogonality import orthogonality
+from analysis.geometry.config import ESTIMATORS, UnembeddingConfig, chosen
+from analysis.geometry.judging import orthogonality
 from analysis.geometry.park import ParkCriterion, park_criterion, unified_space
 from analysis.geometry.parts import Part, Record, Unit
 from analysis.geometry.ruling import Rule
 from analysis.geometry.words import LeafTokens, leaf_tokens, words_of
 from analysis.geometry.writing import KIND, write
-from analysis.geometry_config import ESTIMATORS, UnembeddingConfig, chosen
 from commandline import InputError
 from probing.grid import resolve_device
 from probing.results import check_out

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from analysis.geometry.config import GeometryConfig
 from analysis.geometry.page import ends, headlines
 from analysis.geometry.run import run
 from analysis.geometry.table import span
-from analysis.geometry_config import GeometryConfig
 from taxonomy import Taxonomy
 from tests.probing.planted import write_store
 

@@ -9,7 +9,7 @@ import numpy as np
 from commandline import InputError
 
 if TYPE_CHECKING:
-    from analysis.geometry.orthogonality import Orthogonality
+    from analysis.geometry.judging import Orthogonality
 
 
 def versus(first: Orthogonality, second: Orthogonality) -> list[dict[str, Any]]:
