@@ -28,7 +28,7 @@ class Hits:
     def of(cls, predictions: pa.Table, sites: Sequence[str], levels: Sequence[str]) -> Hits:
         """From the predictions of a run; `sites` and `levels` in the order they should have."""
         ids, sample = np.unique(predictions["id"].to_numpy(), return_inverse=True)
-        site, level = (_positions(predictions[name], names) for name, names in (("site", sites), ("level", levels)))
+        site, level = (positions(predictions[name], names) for name, names in (("site", sites), ("level", levels)))
         right = np.full((len(sites), len(ids), len(levels)), np.nan, np.float32)
         right[site, sample, level] = predictions["true"].to_numpy() == predictions["predicted"].to_numpy()
         leaf = np.zeros(len(ids), np.int32)
@@ -79,7 +79,7 @@ def changes(hits: Hits, pairs: Sequence[tuple[str, str]], draws: int, seed: int)
     return found
 
 
-def _positions(column: pa.ChunkedArray, names: Sequence[str]) -> np.ndarray:
+def positions(column: pa.ChunkedArray, names: Sequence[str]) -> np.ndarray:
     """Where each value of a text column stands in `names`."""
     place = {name: index for index, name in enumerate(names)}
     whole = column.combine_chunks().dictionary_encode() if not pa.types.is_dictionary(column.type) else column

@@ -98,7 +98,6 @@ def planted(
         leaf=leaf,
         truth=truth,
         predicted=predicted,
-        codes=truth,
         nodes=nodes,
         parent_of=parent_of,
         records=records,

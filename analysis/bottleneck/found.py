@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.bottleneck.readable import NOWHERE, parents
+from analysis.intervals import positions
 from commandline import InputError
 from probing.results import ProbeRun, default_out
 from taxonomy import Taxonomy
@@ -39,8 +40,6 @@ class Probes:
     """int32 (sample, level), -1 where a sample lacks the level."""
     predicted: np.ndarray
     """int32 (site, sample, level)."""
-    codes: np.ndarray
-    """int32 (sample, level): the truth in the taxonomy's own numbering of each level."""
     nodes: tuple[str, ...]
     """Paths, joined by ` / `."""
     parent_of: np.ndarray
@@ -96,17 +95,15 @@ def read_probes(run: ProbeRun) -> Probes:
     table = table.filter(
         pc.call_function("is_in", [table["site"].cast(pa.string())], pc.SetLookupOptions(pa.array(sites)))
     )
-    site, level = (_codes(table[name], known) for name, known in (("site", sites), ("level", levels)))
+    site, level = (positions(table[name], known) for name, known in (("site", sites), ("level", levels)))
     ids, sample = np.unique(table["id"].to_numpy(), return_inverse=True)
     nodes = list(dict.fromkeys([*_values(table["true_name"]), *_values(table["predicted_name"])]))
     truth = np.full((len(ids), len(levels)), NOWHERE, np.int32)
-    codes = truth.copy()
     predicted = np.full((len(sites), *truth.shape), NOWHERE, np.int32)
     leaf = np.zeros(len(ids), np.int64)
     leaf[sample] = table["leaf"].to_numpy()
-    truth[sample, level] = _codes(table["true_name"], nodes)
-    codes[sample, level] = table["true"].to_numpy()
-    predicted[site, sample, level] = _codes(table["predicted_name"], nodes)
+    truth[sample, level] = positions(table["true_name"], nodes)
+    predicted[site, sample, level] = positions(table["predicted_name"], nodes)
     return Probes(
         levels=levels,
         sites=sites,
@@ -115,7 +112,6 @@ def read_probes(run: ProbeRun) -> Probes:
         leaf=leaf,
         truth=truth,
         predicted=predicted,
-        codes=codes,
         nodes=tuple(nodes),
         parent_of=parents(nodes),
         records={(record["site"], record["level"]): record for record in run.probes},
@@ -131,6 +127,12 @@ def read_answers(path: Path, probes: Probes, parser: str, prompt: str | None) ->
     from probing.questions import UNKNOWN, read_questions
 
     asked = AskRun.open(path)
+    theirs = asked.settings.get("identity", {}).get("weights")
+    ours = (probes.summary["store"].get("model") or {}).get("weights_hash")
+    if theirs and ours and theirs != ours:
+        raise InputError(
+            f"{path} was answered by a model of other weights than the probes'; a verdict is about one model"
+        )
     name = prompt or next(iter(asked.settings["prompts"]))
     bank = path / parser / f"answers-{name}.parquet"
     if not bank.is_file():
@@ -139,17 +141,17 @@ def read_answers(path: Path, probes: Probes, parser: str, prompt: str | None) ->
             f"{', '.join(asked.settings['prompts'])}"
         )
     tree = asked.taxonomy
-    _same_tree(path, tree, probes)
-    questions = read_questions(bank, probes.ids.tolist(), tree, probes.levels, probes.codes)
+    truth = _codes_in(path, tree, probes)
+    questions = read_questions(bank, probes.ids.tolist(), tree, probes.levels, truth)
     count = (questions.options >= 0).sum(2)
     chance = np.where(count > 0, 1 / np.maximum(count, 1), np.nan)
     answers = np.full(count.shape, UNKNOWN) if questions.answers is None else questions.answers
     said = (count > 0) & (answers != UNKNOWN)
-    right = np.where(said, answers == probes.codes, np.nan)
+    right = np.where(said, answers == truth, np.nan)
     above = _parents(tree, probes.levels)
     branch, floor = np.full(count.shape, np.nan), np.full(count.shape, np.nan)
     for column, parent in enumerate(above):
-        true = parent[np.maximum(probes.codes[:, column], 0)]
+        true = parent[np.maximum(truth[:, column], 0)]
         offered = questions.options[:, column]
         siblings = ((offered >= 0) & (parent[np.maximum(offered, 0)] == true[:, None])).sum(1)
         floor[:, column] = np.where(count[:, column] > 0, 1 / np.maximum(siblings, 1), np.nan)
@@ -166,18 +168,20 @@ def _parents(tree: Taxonomy, levels: Sequence[str]) -> list[np.ndarray]:
     return np.split(above, ends)
 
 
-def _same_tree(path: Path, tree: Taxonomy, probes: Probes) -> None:
+def _codes_in(path: Path, tree: Taxonomy, probes: Probes) -> np.ndarray:
+    """The truth in the numbering of another tree, int32 (sample, level): a bank may be about more leaves than the
+    store. Raises InputError for a node that is not there."""
+    codes = np.full(probes.truth.shape, NOWHERE, np.int32)
     for column, level in enumerate(probes.levels):
-        if level in tree.levels:
-            names = [" / ".join(node) for node in tree.nodes(level)]
-            mine = {
-                int(code): probes.nodes[node]
-                for code, node in zip(probes.codes[:, column], probes.truth[:, column], strict=True)
-                if code >= 0
-            }
-            if all(code < len(names) and names[code] == name for code, name in mine.items()):
-                continue
-        raise InputError(f"{path} was asked about another taxonomy: its nodes at {level} are not those of the probes")
+        place = {" / ".join(node): code for code, node in enumerate(tree.nodes(level) if level in tree.levels else ())}
+        for node in np.unique(probes.truth[probes.truth[:, column] >= 0, column]).tolist():
+            if probes.nodes[node] not in place:
+                raise InputError(
+                    f"{path} was asked about another taxonomy: its nodes at {level} are not those of the probes "
+                    f"({probes.nodes[node]!r} is none)"
+                )
+            codes[probes.truth[:, column] == node, column] = place[probes.nodes[node]]
+    return codes
 
 
 def read_geometry(path: Path) -> list[Record]:
@@ -220,11 +224,3 @@ def number(value: Any) -> float:
 
 def _values(column: pa.ChunkedArray) -> list[str]:
     return column.cast(pa.string()).unique().to_pylist()
-
-
-def _codes(column: pa.ChunkedArray, known: Sequence[str]) -> np.ndarray:
-    """Where each value of a text column stands in `known`."""
-    place = {name: index for index, name in enumerate(known)}
-    whole = column.cast(pa.string()).combine_chunks().dictionary_encode()
-    table = np.array([place[name] for name in whole.dictionary.to_pylist()], np.int64)
-    return table[whole.indices.to_numpy(zero_copy_only=False)]

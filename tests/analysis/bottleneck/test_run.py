@@ -150,6 +150,27 @@ def test_answers_about_another_taxonomy_are_refused(whole: tuple[Path, Taxonomy]
         verdict(run, images=folder)
 
 
+def test_answers_of_another_model_are_refused(whole: tuple[Path, Taxonomy], tmp_path: Path) -> None:
+    run = ProbeRun.open(whole[0])
+    folder = ask(tmp_path / "images.ask", run, whole[1])
+    record = folder / RECORD
+    record.write_text(record.read_text().replace("of this model", "of another"))
+    with pytest.raises(InputError, match="other weights than the probes'"):
+        verdict(run, images=folder)
+
+
+def test_a_bank_may_be_about_more_leaves_than_the_store(whole: tuple[Path, Taxonomy], tmp_path: Path) -> None:
+    store, tree = whole
+    run = ProbeRun.open(store)
+    folder = ask(tmp_path / "images.ask", run, tree, wrong=("family",))
+    before = verdict(run, images=folder)
+    more = [("order of its own", "family of its own", f"species {name}") for name in "ab"]
+    larger = Taxonomy.from_paths([*more, *tree.paths], LEVELS)
+    assert larger.codes[2:].tolist() != tree.codes.tolist()
+    (folder / TAXONOMY).write_text(json.dumps(larger.to_dict()))
+    assert verdict(run, images=folder) == before
+
+
 def test_unseen_leaves_are_said_to_be_known_or_looked_up(tmp_path: Path) -> None:
     store = readable(tmp_path / "tree.zarr", balanced_tree((2, 4, 16)))
     probe(store, **QUICK)
