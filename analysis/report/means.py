@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import GREY, SERIES, STYLE, Drawing, tip
@@ -16,6 +17,8 @@ from extract import Store
 
 PER_LEAF = 20
 """Rows of a leaf that its mean is of, at most: a plot needs no more, and a large store is not read whole."""
+MOST_TOLD = 300
+"""Leaves that a page has room to name one by one."""
 OTHERS = "others"
 """Parents beyond those that colours are told apart by; the largest have one."""
 
@@ -77,10 +80,7 @@ def figures(found: list[LeafMean]) -> list[Drawing]:
             for parent in [*style, OTHERS]:
                 colour, marker = style.get(parent, (GREY, "x"))
                 members = [mean for mean in mine if (mean.parent if mean.parent in style else OTHERS) == parent]
-                for index, mean in enumerate(members):
-                    label = _short(parent) if index == 0 else None
-                    (dot,) = panel.plot(mean.pc1, mean.pc2, marker, color=colour, ms=5, alpha=0.85, label=label)
-                    tip(dot, tips, f"{mean.leaf} ({mean.parent}), mean of {mean.n} images")
+                _points(panel, members, colour, marker, _short(parent), tips if len(mine) <= MOST_TOLD else None)
             panel.set_title(site)
             panel.set(xlabel="first component", ylabel="second component", xticks=[], yticks=[])
             panel.axhline(0, color=GREY, lw=0.4)
@@ -88,6 +88,19 @@ def figures(found: list[LeafMean]) -> list[Drawing]:
             figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
         drawn.append(Drawing(f"means-{number}", f"Leaf means at {site}, by parent", figure, tuple(tips)))
     return drawn
+
+
+def _points(panel: Axes, members: list[LeafMean], colour: str, marker: str, label: str, tips: list[str] | None) -> None:
+    """A dot per leaf that says which it is; with no tips a picture of them, which is small however many there are."""
+    if tips is None:
+        x, y = ([getattr(mean, key) for mean in members] for key in ("pc1", "pc2"))
+        panel.plot(x, y, marker, color=colour, ms=2.5, alpha=0.7, label=label, rasterized=True)
+        return
+    for index, mean in enumerate(members):
+        (dot,) = panel.plot(
+            mean.pc1, mean.pc2, marker, color=colour, ms=5, alpha=0.85, label=label if index == 0 else None
+        )
+        tip(dot, tips, f"{mean.leaf} ({mean.parent}), mean of {mean.n} images")
 
 
 def _rows(store: Store) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,8 @@ from probing import table
 from probing.scores import Record
 
 TEMPLATE = "report.html.j2"
+MOST_NODES = 1000
+"""Of a taxonomy whose every node has a row on the page."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def compose(material: Material, site: str | None = None) -> Page:
             drawn=drawn,
             site=chosen,
             baselines=[record["site"] for record in hca if record["stage"] == BASELINE],
-            nodes=_tree_table(found.tree),
+            nodes=_tree_table(found.tree, levels),
             bars=_bar_table(found.bars),
             confusions=_confusion_table(found.confusions),
             orthogonality=_orthogonality_table(found.orthogonality),
@@ -202,16 +204,20 @@ def _change_table(found: Sequence[Change], columns: Sequence[str]) -> Table | No
     return Table(caption, rows, bold=frozenset(bold))
 
 
-def _tree_table(found: Sequence[tree.Node]) -> Table:
+def _tree_table(found: Sequence[tree.Node], levels: tuple[str, ...]) -> Table:
+    named = len(found) <= MOST_NODES
+    shown = found if named else [node for node in found if node.level in tree.shown_levels(list(found), levels)[0]]
     rows = [["node", "level", "% right [95 %]", "chance", "n (leaves)"]]
-    for node in found:
+    for node in shown:
         share = f"{100 * node.right:.0f} [{100 * node.low:.0f}, {100 * node.high:.0f}]"
         rows.append([node.path, node.level, share, f"{100 * node.null:.1f}", f"{node.n:,} ({node.leaves:,})"])
     return Table(
         "Test samples of each node; intervals over leaves, of a single leaf over its samples (Wilson); chance: how "
         "often any sample is given this node.",
         rows,
-        f"All {len(found):,} nodes",
+        f"All {len(found):,} nodes"
+        if named
+        else f"{len(shown):,} of {len(found):,} nodes; the others are in the download",
         "tree",
     )
 

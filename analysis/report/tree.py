@@ -18,7 +18,7 @@ from probing.bootstrap import LeafBootstrap
 
 MOST_ROWS = 60
 """A level of more nodes than this is folded into the level above it."""
-STRIP = 48
+STRIP = 24
 """Folded nodes that have a cell of their own in a row; more of them share cells."""
 
 

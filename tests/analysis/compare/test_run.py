@@ -1,7 +1,5 @@
 """The command: one page and two tables, of runs and of sites."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,6 +8,7 @@ import pytest
 from analysis.compare.run import run
 from analysis.config import CompareConfig
 from commandline import InputError
+from commandline.parse import parse
 from probing.results import ProbeRun
 from tests.analysis.report.planted import Outline, answer, harmful_tree
 from tests.probing.test_run import planted, probe
@@ -58,9 +57,13 @@ def test_bad_input(found: ProbeRun, tmp_path: Path) -> None:
         run(CompareConfig(runs=[f"{found.path}@encoder.2", f"{found.path}@projector"], out=tmp_path / "mine"))
 
 
-def test_the_runs_are_bare_words(tmp_path: Path) -> None:
-    said = subprocess.run(
-        [sys.executable, "-m", "analysis", "compare", str(tmp_path), "b", "c"], capture_output=True, text=True
-    )
-    assert (said.returncode, said.stdout) == (2, "")
-    assert f"{tmp_path}: no probe results here" in said.stderr
+def test_the_runs_are_bare_words() -> None:
+    from analysis.__main__ import COMMANDS, _all_runs
+
+    command, *words = _all_runs(["compare", "a, b.zarr", "c@llm.2", "d", "--seed", "3"])
+    config = parse("analysis", COMMANDS[command], words)
+    assert isinstance(config, CompareConfig)
+    assert (config.runs, config.seed) == (["a, b.zarr", "c@llm.2", "d"], 3)
+    assert _all_runs(["report", "x", "--out", "y"]) == ["report", "x", "--out", "y"]
+    with pytest.raises(InputError, match="runs"):
+        parse("analysis", COMMANDS["compare"], _all_runs(["compare", "alone"])[1:])

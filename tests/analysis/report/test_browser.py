@@ -10,10 +10,7 @@ from typing import Any
 
 import pytest
 
-from analysis.report.material import gather
-from analysis.report.page import compose
-from tests.analysis.report.planted import answer, harmful_tree
-from tests.probing.test_run import planted, probe
+from analysis.report.page import Page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
@@ -70,18 +67,9 @@ def _asked(log: Path) -> list[str]:
     return [params["url"] for params in begun if params.get("initiator", "not an origin") != "not an origin"]
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("browser")
-    tree = harmful_tree()
-    probes = probe(planted(folder / "planted.zarr", tree))
-    images = answer(probes, tree, folder / "photos")
-    return compose(gather(probes, images=images, names=answer(probes, tree, folder / "photos", text_only=True))).html
-
-
 @pytest.mark.slow
-def test_it_is_seen_whole_with_the_network_cut(page: str, tmp_path: Path) -> None:
-    found, asked, console = browse(page, tmp_path)
+def test_it_is_seen_whole_with_the_network_cut(harmed: Page, tmp_path: Path) -> None:
+    found, asked, console = browse(harmed.html, tmp_path)
     assert asked == []
     assert console == []
     assert sorted(one["inner"] for one in found) == sorted(WIDTHS)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pytest
 from analysis.report import downloads as links
 from analysis.report.confusions import NOTHING, by_ancestor
 from analysis.report.downloads import as_csv, downloads
+from analysis.report.means import LeafMean, figures
 from analysis.report.overview import dealt_anew
 from analysis.report.readings import Readings
 from analysis.report.tree import MOST_ROWS, figure, nodes, shown_levels
@@ -134,3 +136,18 @@ def test_downloads_keep_numbers_and_fit(monkeypatch: pytest.MonkeyPatch) -> None
     assert not set(found[0].href.split(",", 1)[1]) & set(' "<>#')
     monkeypatch.setattr(links, "MOST", 1000)
     assert [bool(one.href) for one in downloads({"small": rows, "large": rows * 50})] == [True, False]
+
+
+def test_three_thousand_leaves_fit_into_a_page() -> None:
+    tree = balanced_tree((5, 40, 400, 3000), ("class", "order", "genus", "species"))
+    found = nodes(said(tree, 1, 0.5), "llm.final", 200, 0)
+    assert len(figure(found, tree.levels, "llm.final").inline) < 800_000
+    rng = np.random.default_rng(0)
+    dots = [
+        LeafMean(site, f"leaf {k}", f"class {k % 9}", *rng.normal(size=2).tolist(), 5)
+        for site in "ab"
+        for k in range(3000)
+    ]
+    for drawing in figures(dots):
+        assert len(drawing.inline) < 150_000
+        assert {"others", "class 0"} <= set(ElementTree.fromstring(drawing.inline).itertext())

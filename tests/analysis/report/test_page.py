@@ -18,14 +18,14 @@ from analysis.config import ReportConfig
 from analysis.intervals import HCA, Change
 from analysis.report import render, run
 from analysis.report.headline import headline, stage_ends
-from analysis.report.material import Material, gather
-from analysis.report.page import Page, compose
+from analysis.report.material import Material
+from analysis.report.page import Page
 from analysis.report.run import write
 from commandline import InputError
 from probing.results import ProbeRun
 from probing.scores import Record
 from probing.table import interval, percent
-from tests.analysis.report.planted import HARM, Outline, answer, harmful_tree
+from tests.analysis.report.planted import HARM, Outline
 from tests.probing.planted import balanced_tree, ragged_tree
 from tests.probing.test_run import SITES, planted, probe
 
@@ -38,21 +38,6 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> ProbeRun:
 @pytest.fixture(scope="module")
 def page(found: ProbeRun) -> str:
     return render(found)
-
-
-@pytest.fixture(scope="module")
-def harmful(tmp_path_factory: pytest.TempPathFactory) -> Material:
-    """Names that would do harm, answers about images and by name."""
-    folder = tmp_path_factory.mktemp("harmful")
-    tree = harmful_tree()
-    probes = probe(planted(folder / "planted.zarr", tree), sites=["encoder.2", "projector", "llm.final"])
-    images = answer(probes, tree, folder / "photos")
-    return gather(probes, images=images, names=answer(probes, tree, folder / "photos", text_only=True))
-
-
-@pytest.fixture(scope="module")
-def harmed(harmful: Material) -> Page:
-    return compose(harmful)
 
 
 def drawings(page: str) -> dict[str, ElementTree.Element]:
