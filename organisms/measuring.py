@@ -69,6 +69,8 @@ class Measured:
     """Whether every site is covered by the store's certificate."""
     verdict: Mapping[str, Lost] = field(default_factory=dict)
     """Per level; empty in measurements from before there was one."""
+    orthogonal: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of every site, per level below the first: orthogonal to the level above, violated, or not identifiable."""
 
     def stage(self, stage: str) -> str:
         """The last site of `encoder`, `projector` or `llm`."""
@@ -89,6 +91,7 @@ class Measured:
             held_out={site: shares(given) for site, given in entries["held_out"].items()},
             certified=entries["certified"],
             verdict={level: Lost(**lost) for level, lost in entries.get("verdict", {}).items()},
+            orthogonal=entries.get("orthogonal", {}),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -132,6 +135,7 @@ def measure(model: Path, manifest: Path, bank: Path, out: Path, device: str = "a
     (answers,) = (out / "images.ask").glob("strict_v1/answers-*.parquet")
     run("probing", store, "--questions", answers, "--conditional", INSIDE, *on, log=log)
     run("probing", store, "--split", "leaf", *on, log=log)
+    run("analysis", "geometry", store, "--inner_products", "euclidean", "--draws", "200", *on, log=log)
     run("analysis", "verdict", store, log=log)
     run("analysis", "report", store, log=log)
     return read(out)
@@ -162,7 +166,8 @@ def read(out: Path) -> Measured:
     text, text_chance = _answers(out / "names.ask", "text_hca_study")
     probes, certified = _probes(out / "store.probe", (*LEVELS,))
     held_out, _ = _probes(out / "store.probe-leaf", LEVELS[:-1])
-    return Measured(visual, text, {"visual": chance, "text": text_chance}, probes, held_out, certified, verdict(out))
+    guessing = {"visual": chance, "text": text_chance}
+    return Measured(visual, text, guessing, probes, held_out, certified, verdict(out), _orthogonal(out))
 
 
 def verdict(out: Path) -> dict[str, Lost]:
@@ -170,6 +175,14 @@ def verdict(out: Path) -> dict[str, Lost]:
     levels = json.loads((out / "store.verdict" / "verdict.json").read_text(encoding="utf-8"))["levels"]
     keys = ("stage", "confident", "strength", "low", "high")
     return {level["level"]: Lost(**{key: level[key] for key in keys}) for level in levels}
+
+
+def _orthogonal(out: Path) -> dict[str, dict[str, str]]:
+    """Of every site, per child level, as `python -m analysis geometry` left it in `out`."""
+    found: dict[str, dict[str, str]] = {}
+    for entry in json.loads((out / "store.geometry" / "summary.json").read_text(encoding="utf-8"))["verdicts"]:
+        found.setdefault(entry["site"], {})[entry["child"]] = entry["verdict"]
+    return found
 
 
 def _answers(folder: Path, hca: str) -> tuple[dict[str, Share], float]:

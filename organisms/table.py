@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from analysis.bottleneck.wording import CALLED
 from organisms.bars import Cell
 from organisms.measuring import Lost, Measured, Share
+from organisms.training.recipes import LEVELS
 
 HEAD = (
     ("", "organism"),
@@ -16,13 +17,17 @@ HEAD = (
     ("", "projector"),
     ("", "LLM"),
     ("unseen species", "genus, LLM"),
+    ("orthogonal, LLM", "genus"),
+    ("", "species"),
     ("knowledge is lost at", "planted"),
     ("", "found"),
 )
 LEGEND = """\
 answers: every level of an image (visual), or of a species' name (text), right among four. probes: every level read off
 the last layer of each stage by linear probes. unseen species: the genus, read off the LLM's last layer for species that
-no probe was fitted on."""
+no probe was fitted on. orthogonal: there, what a genus adds to its family is at right angles to it, and a species to
+its genus: yes, no, or ? (not identifiable)."""
+ORTHOGONAL = {"orthogonal": "yes", "violated": "no", "not identifiable": "?"}
 
 
 def one_look(found: Mapping[str, Measured], planted: Mapping[str, str]) -> str:
@@ -51,7 +56,9 @@ def _row(name: str, found: Measured, planted: str) -> list[str]:
     shares = [found.visual["hca"], found.text["hca"]]
     shares += [found.probes[found.stage(stage)]["hca"] for stage in ("encoder", "projector", "llm")]
     shares.append(found.held_out[found.stage("llm")]["genus"])
-    return [name, *(f"{100 * share.value:.1f}" for share in shares), planted, lost_at(found.verdict)]
+    angles = found.orthogonal.get(found.stage("llm"), {})
+    orthogonal = [ORTHOGONAL[angles[level]] if level in angles else "-" for level in LEVELS[1:]]
+    return [name, *(f"{100 * share.value:.1f}" for share in shares), *orthogonal, planted, lost_at(found.verdict)]
 
 
 def lost_at(verdict: Mapping[str, Lost]) -> str:

@@ -103,7 +103,11 @@ def test_a_page_says_which_bar_does_not_hold():
     assert all(any(line.startswith(name) for line in look) for name in ORGANISMS)
     row = next(line for line in look if line.startswith("projector"))
     assert row.split()[1:7] == ["33.0", "98.0", "93.0", "34.0", "34.0", "80.0"]
-    assert row.split()[7:] == ["projector:", "species"] * 2
+    assert row.split()[7:9] == ["-", "-"]  # its geometry was not measured
+    assert row.split()[9:] == ["projector:", "species"] * 2
+    angles = {FOUND["llm"].stage("llm"): {"genus": "violated", "species": "not identifiable"}}
+    look = one_look({"llm": dataclasses.replace(FOUND["llm"], orthogonal=angles)}, planted)
+    assert next(line for line in look.splitlines() if line.startswith("llm")).split()[7:9] == ["no", "?"]
 
 
 def test_species_must_fall_with_every_step_of_the_dose():
