@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,6 +39,13 @@ def along_sites(panel: Axes, records: Sequence[Record], *, shares: bool = True, 
     if shares:
         panel.set_ylim(-2, 103)
         panel.set_yticks([0, 25, 50, 75, 100])
+
+
+def ribbon(panel: Axes, x: Sequence[float] | np.ndarray, low: np.ndarray, high: np.ndarray, **style: Any) -> None:
+    """The band between two curves; around a lone site it is as wide as to be seen."""
+    if len(x) == 1:
+        x, low, high = [x[0] - 0.12, x[0] + 0.12], np.repeat(low, 2), np.repeat(high, 2)
+    panel.fill_between(x, low, high, lw=0, **style)
 
 
 def label_sites(panel: Axes, x: np.ndarray, names: Sequence[str], ticks: int) -> None:

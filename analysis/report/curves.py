@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import BLUE, GREEN, GREY, ORANGE, STYLE, VERMILLION, Drawing
-from analysis.report.axes import PANEL, along_sites, column
+from analysis.report.axes import PANEL, along_sites, column, ribbon
 from analysis.report.material import BASELINE, Material
 
 
@@ -29,10 +29,8 @@ def whole_path(material: Material) -> Drawing:
         figure = Figure(figsize=(4.9, 3.2), layout="constrained")
         panel = figure.subplots()
         x = np.arange(len(records))
-        panel.fill_between(
-            x, column(records, "shuffled_low"), column(records, "shuffled_high"), color=GREY, alpha=0.4, lw=0,
-            label="shuffled labels",
-        )  # fmt: skip
+        low, high = column(records, "shuffled_low"), column(records, "shuffled_high")
+        ribbon(panel, x, low, high, color=GREY, alpha=0.4, label="shuffled labels")
         panel.plot(x, column(records, "frechet_low"), color=BLUE, lw=1, ls=":", label="Fréchet bounds of HCA")
         panel.plot(x, column(records, "frechet_high"), color=BLUE, lw=1, ls=":")
         _band(panel, records, "hca", BLUE, "o", "HCA of independent probes")
@@ -55,7 +53,7 @@ def _level(material: Material, level: str, number: int) -> Drawing:
     with mpl.rc_context(STYLE):
         x = np.arange(len(records))
         low, high = column(records, "shuffled_low"), column(records, "shuffled_high")
-        panel.fill_between(x, low, high, color=GREY, alpha=0.4, lw=0, label="shuffled labels")
+        ribbon(panel, x, low, high, color=GREY, alpha=0.4, label="shuffled labels")
         panel.plot(x, column(records, "majority"), color=GREY, ls="--", lw=1, label="majority class")
         for index, value in enumerate(column(plain, "accuracy")):
             panel.axhline(value, color=ORANGE, ls=":", lw=1.2, label="no model" if index == 0 else None)
@@ -103,7 +101,7 @@ def _legend(figure: Figure, panel: Axes, number: int) -> None:
 def _band(panel: Axes, records, key: str, colour: str, marker: str, label: str, scale: float = 100) -> None:
     x = np.arange(len(records))
     value, low, high = (column(records, f"{key}{end}", scale) for end in ("", "_low", "_high"))
-    panel.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+    ribbon(panel, x, low, high, color=colour, alpha=0.2)
     panel.plot(x, value, color=colour, marker=marker, ms=3, lw=1.4, label=label)
 
 

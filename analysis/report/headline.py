@@ -133,7 +133,8 @@ def _kept(group: Sequence[LevelVerdict], found: Verdict) -> Markup:
         said = Markup("<strong>{}</strong> {} lost <strong>nowhere</strong>").format(_names(group), _is(group))
     else:
         said = Markup("of <strong>{}</strong> <strong>no loss is certain</strong>").format(_names(group))
-    return said + Markup(": of what the encoder reads, {} is missing {}").format(_strengths(group), end)
+    surely = " (certain)" if group[0].confident else ""
+    return said + Markup(": of what the encoder reads, {} is missing {}{}").format(_strengths(group), end, surely)
 
 
 def _strengths(group: Sequence[LevelVerdict]) -> str:

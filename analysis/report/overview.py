@@ -15,7 +15,7 @@ from analysis.bottleneck.judging import LevelVerdict
 from analysis.bottleneck.losses import ANSWERS
 from analysis.bottleneck.readable import NOWHERE, within_parent
 from analysis.figures import GREY, SERIES, STYLE, Drawing, tip
-from analysis.report.axes import STAGES, label_sites, stage_runs
+from analysis.report.axes import STAGES, label_sites, ribbon, stage_runs
 from analysis.report.material import Material
 from analysis.report.readings import Readings
 from probing.scores import Record
@@ -107,10 +107,9 @@ def picture(lines: Sequence[Line], sites: Sequence[Record], unit: str, *, narrow
         place = dict(zip(names, x, strict=True)) | beyond
         spots = list(lines[0].null)
         ends = np.array([[line.null[site] for site in spots] for line in lines])
-        panel.fill_between(
-            [place[site] for site in spots], ends[:, :, 0].min(0), ends[:, :, 1].max(0),
-            color=GREY, alpha=0.4, lw=0, label="chance, 95 % (the widest)",
-        )  # fmt: skip
+        low, high = ends[:, :, 0].min(0), ends[:, :, 1].max(0)
+        where = [place[site] for site in spots]
+        ribbon(panel, where, low, high, color=GREY, alpha=0.4, label="chance, 95 % (the widest)")
         for line in lines:
             _draw(panel, line, place, step * 0.09 * (line.number - (len(lines) - 1) / 2), tips)
         label_sites(panel, x, names, 6 if narrow else 16)
@@ -216,7 +215,7 @@ def _draw(panel: Axes, line: Line, place: Mapping[str, float], aside: float, tip
     colour, marker = SERIES[line.number % len(SERIES)]
     values = np.array(list(line.sites.values()))
     x = np.array([place[site] for site in line.sites])
-    panel.fill_between(x, values[:, 1], values[:, 2], color=colour, alpha=0.16, lw=0)
+    ribbon(panel, x, values[:, 1], values[:, 2], color=colour, alpha=0.16)
     full = np.array([np.nan if site in line.thin else value[0] for site, value in line.sites.items()])
     panel.plot(x, values[:, 0], color=colour, marker=marker, ms=4, lw=1.4, alpha=0.3)
     panel.plot(x, full, color=colour, marker=marker, ms=4, lw=1.8, label=line.level)

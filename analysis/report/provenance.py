@@ -36,7 +36,10 @@ def commands(material: Material) -> list[str]:
     model = (summary["store"].get("model") or {}).get("id") or "MODEL"
     arguments = ((summary["store"].get("dataset") or {}).get("arguments")) or {}
     dataset = arguments.get("dataset") or (summary["store"].get("dataset") or {}).get("name") or "DATASET"
-    lines = [_line("extract", model=model, dataset=dataset, store=store, levels=_list(arguments.get("levels")))]
+    if summary["store"].get("kind", "images") == "images":
+        lines = [_line("extract", model=model, dataset=dataset, store=store, levels=_list(arguments.get("levels")))]
+    else:
+        lines = [_line("extract text", model=model, taxonomy="TAXONOMY", store=store)]
     lines.append(_line("probing", store, **_changed(summary["config"], summary["protocol"])))
     if material.verdict and "leaf" in material.verdict.sources:
         lines.append(_line("probing", store, split="leaf"))
