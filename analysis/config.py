@@ -47,3 +47,5 @@ class CompareConfig(Config):
     """Of the draws."""
     figures: bool = True
     """Write every figure as SVG and PNG too, into figures/ beside the page."""
+    wandb: Tracking = Tracking()
+    """Where the run is logged in wandb (docs/wandb.md)."""

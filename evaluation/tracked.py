@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,28 @@ def answers_of(config: AskConfig | ReparseConfig, out: Path) -> Record:
     """
     run = AskRun.open(out)
     rows = pq.read_table(out / config.parser / "scores.parquet").to_pylist()
-    about = {"model": run.settings["model"]["model"], "dataset": run.settings["bank"]["dataset"]}
+    made = answer_files(run, config.parser)
     asked = isinstance(config, AskConfig)
     return Record(
         job="ask" if asked else "reparse",
         config=settings(config),
-        summary=_summary(rows) | about,
+        summary={**_summary(rows), **made.about},
         tables={"scores": rows},
-        used=[_bank(run.settings["bank"])],
-        made=[Files(f"{out.name}-{config.parser}", "answers", (out / config.parser,), about=about)],
+        used=[bank_files(run.settings["bank"])],
+        made=[made],
         secret_variables=(config.api_key_env,) if asked else (),
     )
+
+
+def answer_files(run: AskRun, parser: str) -> Files:
+    """What a parser made of a run's replies as an artifact, without the replies."""
+    about = {key: (run.settings.get(part) or {}).get(key) for part, key in (("model", "model"), ("bank", "dataset"))}
+    return Files(f"{run.path.name}-{parser}", "answers", (run.path / parser,), about=about)
+
+
+def bank_files(bank: Mapping[str, Any]) -> Files:
+    """A question bank as an artifact, by its hash. bank: as a run's settings describe it."""
+    return Files(str(bank["dataset"]), "questions", (), {"sha256": bank["sha256"]})
 
 
 def zero_shot_of(config: ZeroShotConfig, out: Path) -> Record:
@@ -43,7 +55,7 @@ def zero_shot_of(config: ZeroShotConfig, out: Path) -> Record:
         config=settings(config),
         summary={f"{row['reading']}/{row['score']}": row["value"] for row in rows} | {"n": summary["n"]},
         tables={"scores": rows},
-        used=[_bank({"sha256": record["bank"], "dataset": Path(config.questions).name.split(".")[0]})],
+        used=[bank_files({"sha256": record["bank"], "dataset": Path(config.questions).name.split(".")[0]})],
         made=[Files(out.name, "answers", (out / "predictions", out / "summary.json"))],
     )
 
@@ -61,7 +73,3 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             if row["score"] == "hca":
                 found |= {f"{score}_low": row["low"], f"{score}_high": row["high"], "n": row["n"]}
     return found
-
-
-def _bank(bank: dict[str, Any]) -> Files:
-    return Files(str(bank["dataset"]), "questions", (), {"sha256": bank["sha256"]})

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field, NonNegativeInt
 
 from commandline import Config
+from tracking import Tracking
 
 
 class VerdictConfig(Config):
@@ -38,3 +39,5 @@ class VerdictConfig(Config):
     """Of the draws."""
     out: Path | None = None
     """The directory for verdict.json and verdict.parquet; by default <store>.verdict."""
+    wandb: Tracking = Tracking()
+    """Where the run is logged in wandb (docs/wandb.md)."""

@@ -10,12 +10,14 @@ import pyarrow.parquet as pq
 from analysis.compare.page import Compared, compose, sentences
 from analysis.compare.paired import differences, shares
 from analysis.compare.sides import names, side
+from analysis.compare.tracked import comparison_of
 from analysis.config import CompareConfig
 from analysis.intervals import HCA
 from analysis.report.material import gather
 from analysis.report.run import write
 from commandline import InputError
 from probing.results import ProbeRun
+from tracking import track
 
 PAGE, TABLE, SHARES = "compare.html", "differences.parquet", "shares.parquet"
 
@@ -50,6 +52,7 @@ def run(config: CompareConfig) -> None:
     write(compose(found, materials), out / PAGE, figures=config.figures)
     print("\n".join(sentences(found)))
     print(f"\n{out}: {PAGE}, {TABLE}, {SHARES}")
+    track(config.wandb, lambda: comparison_of(config, out, materials))
 
 
 def _parted(word: str) -> tuple[Path, str | None]:

@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from commandline import Config, Names
 from probing.config import DEFAULT_PENALTIES
+from tracking import Tracking
 
 
 class EraseConfig(Config):
@@ -69,3 +70,5 @@ class EraseConfig(Config):
     """Erase at sites that the store's certificate does not certify."""
     out: str | None = None
     """Where the results go; by default beside the store, <store>.erase."""
+    wandb: Tracking = Tracking()
+    """Where the run is logged in wandb (docs/wandb.md)."""

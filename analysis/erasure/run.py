@@ -16,6 +16,7 @@ from analysis.erasure.probes import by_chance, refitted
 from analysis.erasure.scores import Outcome, Record, difference, reliability
 from analysis.erasure.subspaces import Eraser, differences, leace, mean_projection, random_subspace
 from analysis.erasure.table import table
+from analysis.erasure.tracked import erasure_of
 from analysis.erasure.tree import parents_of, relation
 from commandline import InputError
 from extract import Store
@@ -30,6 +31,7 @@ from probing.results import check_out, write_summary, write_table, writing
 from probing.rows import budget_of, draw_rows, read_site
 from probing.run import settings_of
 from taxonomy.splits import TEST
+from tracking import track
 
 KIND = "erasure"
 FITTERS = {"leace": leace, "mean": mean_projection}
@@ -113,6 +115,7 @@ def run(config: EraseConfig) -> None:
         write_summary(folder, _summary(work, sites, refused, asking, time.monotonic() - started), KIND)
     print(table(records, totals, work.plan.scored))
     print(f"\n{out}: erasure.parquet, reliability.parquet, summary.json")
+    track(config.wandb, lambda: erasure_of(config, out, store, asking and asking.settings["bank"]))
 
 
 def methods_of(config: EraseConfig) -> list[str]:
@@ -185,7 +188,7 @@ def _summary(
     attrs = work.store.attrs
     parts = [part.tolist() for part in np.unique(work.plan.split, return_counts=True)]
     return {
-        "config": work.config.model_dump(mode="json"),
+        "config": work.config.model_dump(mode="json", exclude={"wandb"}),
         "store": {key: attrs.get(key) for key in ("model", "dataset", "prompt", "pool")},
         "sites": list(sites),
         "levels": list(work.levels),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from commandline import Config, InputError, Names
+from tracking import Tracking
 
 DIRECTIONS = ("mean", "lda", "probe")
 INNER_PRODUCTS = ("euclidean", "within", "total", "causal")
@@ -50,6 +51,8 @@ class GeometryConfig(Config):
     """Measure a store whose extraction is not finished, with the rows it has."""
     out: str | None = None
     """Where the results go; by default beside the store, <store>.geometry."""
+    wandb: Tracking = Tracking()
+    """Where the run is logged in wandb (docs/wandb.md)."""
 
 
 class UnembeddingConfig(Config):
@@ -86,6 +89,8 @@ class UnembeddingConfig(Config):
     """Run code that comes with the checkpoint."""
     out: str | None = None
     """Where the results go; by default runs/<model>-<taxonomy>.geometry."""
+    wandb: Tracking = Tracking()
+    """Where the run is logged in wandb (docs/wandb.md)."""
 
 
 def chosen(given: Names, known: tuple[str, ...], setting: str) -> list[str]:

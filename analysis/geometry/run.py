@@ -18,6 +18,7 @@ from analysis.geometry.config import DIRECTIONS, INNER_PRODUCTS, GeometryConfig,
 from analysis.geometry.judging import orthogonality
 from analysis.geometry.parts import Part, Parts, Record, Unit
 from analysis.geometry.ruling import Rule
+from analysis.geometry.tracked import geometry_of
 from analysis.geometry.writing import KIND, write
 from commandline import InputError
 from extract import Store
@@ -27,6 +28,7 @@ from probing.certified import uncertified
 from probing.grid import resolve_device
 from probing.results import check_out, default_out
 from probing.rows import read_site, usable_rows
+from tracking import track
 
 SCHEMA_VERSION = 1
 
@@ -57,7 +59,7 @@ def run(config: GeometryConfig) -> None:
     summary = {
         "geometry_version": SCHEMA_VERSION,
         "store": about_store(store),
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json", exclude={"wandb"}),
         "rule": found[0].rule,
         "sites": [{"site": name, "stage": store.sites[name].stage, "layer": store.sites[name].layer} for name in sites],
         "levels": list(store.taxonomy.levels),
@@ -68,6 +70,7 @@ def run(config: GeometryConfig) -> None:
     }
     write(out, found, random, leaf_probes(config), summary)
     shutil.rmtree(parts.folder, ignore_errors=True)
+    track(config.wandb, lambda: geometry_of(config, out, store))
 
 
 def out_of(config: GeometryConfig) -> Path:

@@ -14,12 +14,14 @@ from analysis.geometry.judging import orthogonality
 from analysis.geometry.park import ParkCriterion, park_criterion, unified_space
 from analysis.geometry.parts import Part, Record, Unit
 from analysis.geometry.ruling import Rule
+from analysis.geometry.tracked import unembedding_of
 from analysis.geometry.words import LeafTokens, leaf_tokens, words_of
 from analysis.geometry.writing import KIND, write
 from commandline import InputError
 from probing.grid import resolve_device
 from probing.results import check_out
 from taxonomy import Taxonomy, load_taxonomy
+from tracking import track
 
 UNIT = Unit("unembedding", "mean", "causal")
 LEAST_TOKENS = 2
@@ -59,7 +61,7 @@ def run(config: UnembeddingConfig) -> None:
             "model": about,
             "dataset": {"name": Path(config.taxonomy).stem},
         },
-        "config": config.model_dump(mode="json") | {"split": None},
+        "config": config.model_dump(mode="json", exclude={"wandb"}) | {"split": None},
         "rule": found.rule,
         "sites": [{"site": UNIT.site, "stage": UNIT.site, "layer": None}],
         "levels": list(tree.levels),
@@ -75,6 +77,7 @@ def run(config: UnembeddingConfig) -> None:
         "seconds": round(time.monotonic() - started, 1),
     }
     write(out, [Part.of(UNIT, found)], [], [], summary, published)
+    track(config.wandb, lambda: unembedding_of(config, out, tree))
 
 
 def unembedding(

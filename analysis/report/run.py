@@ -29,7 +29,7 @@ def run(config: ReportConfig) -> None:
     write(page, out, figures=config.figures)
     beside = f"; {len(page.drawings)} figures as SVG and PNG in {out.parent / FIGURES}" if config.figures else ""
     print(f"{out}: {len(page.html.encode()) / 1e3:,.0f} kB, one file{beside}")
-    track(config.wandb, lambda: report_of(config, probes, out))
+    track(config.wandb, lambda: report_of(config, material, out))
 
 
 def write(page: Page, out: Path, *, figures: bool) -> None:
