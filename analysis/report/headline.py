@@ -14,12 +14,12 @@ from probing import table
 from probing.scores import Record
 
 GONE: Mapping[str, str] = {
-    "encoder": "the images may hold, or its best site reads, is not there at its end",
-    "projector": "is read before it cannot be read behind it",
-    "llm": "is read before it is gone from there on",
-    "text": "its visual tokens carry does not come out in its answers, nor does it know it by name",
-    "binding": "its visual tokens carry does not come out in its answers, though it knows it by name",
-    "answers": "its visual tokens carry does not come out in its answers",
+    "encoder": "of it, at the most, is not there at the encoder's end (how much the images show is not known)",
+    "projector": "of what is read before it cannot be read behind it",
+    "llm": "of what is read before it is gone from there on",
+    "text": "of what its visual tokens carry does not come out in its answers, nor does it know it by name",
+    "binding": "of what its visual tokens carry does not come out in its answers, though it knows it by name",
+    "answers": "of what its visual tokens carry does not come out in its answers",
 }
 """By stage: what a share that is lost is a share of."""
 
@@ -121,7 +121,7 @@ def _lost(group: Sequence[LevelVerdict]) -> Markup:
     first = group[0]
     where = MEANT[first.stage] + (f" from {first.at} on" if first.at else "")
     worst = max(group, key=lambda level: level.p_adjusted)
-    return Markup("<strong>{}</strong> {} <strong>{}</strong>: {} of what {} ({})").format(
+    return Markup("<strong>{}</strong> {} <strong>{}</strong>: {} {} ({})").format(
         _names(group), _is(group), where, _strengths(group), GONE[first.stage], sure(worst)
     )
 
