@@ -28,6 +28,8 @@ class Logged:
     used: dict[str, Any] = field(default_factory=dict)
     """Artifact by type."""
     made: dict[str, Any] = field(default_factory=dict)
+    nodes: set[tuple[str, str, str]] = field(default_factory=set)
+    """Type, name and digest of every artifact it used."""
     finished: bool = False
 
     def table(self, name: str) -> list[dict[str, Any]]:
@@ -77,6 +79,8 @@ def read(folder: Path) -> Logged:
         elif kind == "artifact":
             where = logged.used if record.artifact.use_after_commit else logged.made
             where[record.artifact.type] = record.artifact
+            if record.artifact.use_after_commit:
+                logged.nodes.add((record.artifact.type, record.artifact.name, record.artifact.digest))
         elif kind == "exit":
             logged.finished = True
     return logged
