@@ -30,7 +30,7 @@ def erasure_of(config: EraseConfig, out: Path, store: Store, bank: Mapping[str, 
     """The record of the erasures written to `out`. bank: of the questions, where the model was asked; its replies,
     which lie in a folder of their own, stay here."""
     changes, totals = (_rows(out / f"{name}.parquet", store) for name in TABLES)
-    totals = [row | _by_chance(row, totals) for row in totals]
+    totals = [row | (_by_chance(row, totals) if row["method"] != RANDOM else {}) for row in totals]
     shown = [f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")]
     curves, alone = along(
         Place(

@@ -47,9 +47,10 @@ def unembedding_of(config: UnembeddingConfig, out: Path, tree: Taxonomy) -> Reco
     """The record of a language model's unembedding written to `out`. The model goes by its name and revision: its
     weights are not hashed, so it is no node of an extraction's lineage."""
     about = _summary(out)["store"]
+    model = {key: about["model"][key] for key in ("name", "revision", "class", "dtype")}
     text = json.dumps(tree.to_dict(), sort_keys=True, ensure_ascii=False)
     used = [
-        Files(f"{about['model']['name']}-unembedding", "model", (), about["model"]),
+        Files(f"{model['name']}-unembedding", "model", (), model),
         Files(about["dataset"]["name"], "taxonomy", (), {"sha256": hashlib.sha256(text.encode()).hexdigest()}),
     ]
     used += [Files(Path(config.words).name, "words", (Path(config.words),))] if config.words else []

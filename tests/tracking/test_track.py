@@ -185,7 +185,7 @@ def test_answers_are_logged_without_replies_and_addresses(tmp_path: Path, monkey
 
 def test_without_a_project_nothing_is_imported_nor_made(tmp_path: Path) -> None:
     program = (
-        "import sys; import analysis.config, evaluation.__main__, extract.__main__, probing.__main__\n"
+        "import sys; import analysis.__main__, evaluation.__main__, extract.__main__, probing.__main__\n"
         "from tracking import Tracking, track\n"
         "def never(): raise AssertionError\n"
         "track(Tracking(), never); track(Tracking(mode='online'), never)\n"
