@@ -121,12 +121,16 @@ def read_probes(run: ProbeRun) -> Probes:
     )
 
 
-def read_answers(path: Path, probes: Probes, parser: str, prompt: str | None) -> Answers:
-    """The replies of a run of `python -m evaluation` to the questions about the probes' test samples. InputError."""
+def read_answers(path: Path, probes: Probes, parser: str, prompt: str | None, *, text_only: bool) -> Answers:
+    """The replies of a run of `python -m evaluation` to the questions about the probes' test samples, by name or about
+    the images. Raises InputError."""
     from evaluation.results import AskRun
     from probing.questions import UNKNOWN, read_questions
 
     asked = AskRun.open(path)
+    if asked.settings["text_only"] != text_only:
+        here, other = ("about the images", "--images") if text_only else ("by name", "--names")
+        raise InputError(f"{path} was asked {here}; give it as {other}")
     theirs = asked.settings.get("identity", {}).get("weights")
     ours = (probes.summary["store"].get("model") or {}).get("weights_hash")
     if theirs and ours and theirs != ours:

@@ -89,7 +89,9 @@ def verdict(
         "geometry": Path(geometry) if geometry else _there(found.sibling(opened, "geometry")),
     }
     told = {
-        key: found.read_answers(path, probes, parser, prompt) if (path := files[key]) else None
+        key: found.read_answers(path, probes, parser, prompt, text_only=key == "names")
+        if (path := files[key])
+        else None
         for key in ("images", "names")
     }
     by_image, illegible = _legible(told["images"], probes.levels)

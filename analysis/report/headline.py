@@ -138,14 +138,19 @@ def _kept(group: Sequence[LevelVerdict], found: Verdict) -> Markup:
 
 
 def _strengths(group: Sequence[LevelVerdict]) -> str:
-    return " and ".join(
-        f"{100 * level.strength:.0f} % [{100 * level.interval[0]:.0f}, {100 * level.interval[1]:.0f}]"
-        for level in group
+    return _listed(
+        [
+            f"{100 * level.strength:.0f} % [{100 * level.interval[0]:.0f}, {100 * level.interval[1]:.0f}]"
+            for level in group
+        ]
     )
 
 
 def _names(levels: Sequence[LevelVerdict]) -> str:
-    names = [level.level for level in levels]
+    return _listed([level.level for level in levels])
+
+
+def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
