@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from commandline import InputError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 KIND = "probe"
 COMPARISON = "probe comparison"
 MAKERS = {KIND: "python -m probing STORE", COMPARISON: "python -m probing compare STORE"}

@@ -11,7 +11,7 @@ from analysis.bottleneck import found as beside
 from analysis.bottleneck.judging import Verdict, verdict
 from analysis.report.readings import Readings
 from commandline import InputError
-from probing.results import EXTRA_TABLES, TABLES, ProbeRun
+from probing.results import ProbeRun
 from probing.scores import Record
 
 if TYPE_CHECKING:
@@ -110,17 +110,6 @@ def gather(
         store=store,
         photos=photos or _photos(answered, store),
     )
-
-
-def check_version(probes: ProbeRun) -> None:
-    """Raise InputError for probes from before a column or table of the page, under the same schema number."""
-    tables = [f"{name}.parquet" for name in (*TABLES, *EXTRA_TABLES)]
-    lacking = [name for name in tables if not (probes.path / name).is_file()]
-    lacking += [name for name in ("shuffled_leaf_lookup",) if name not in probes.hca[0]]
-    if lacking:
-        raise InputError(
-            f"{probes.path}: probes of an older version (without {', '.join(lacking)}); run `python -m probing` again"
-        )
 
 
 def _answers(path: str | Path | None) -> AskRun | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from analysis.config import ReportConfig
-from analysis.report.material import check_version, gather
+from analysis.report.material import gather
 from analysis.report.page import Page, compose
 from analysis.tracked import report_of
 from commandline import InputError
@@ -18,7 +18,6 @@ FIGURES = "figures"
 def run(config: ReportConfig) -> None:
     """Write the page and its figures, and say where. Raises InputError."""
     probes = ProbeRun.open(config.run)
-    check_version(probes)
     sites = [record["site"] for record in probes.hca]
     if config.site and config.site not in sites:
         raise InputError(f"--site {config.site}: {probes.path} has no such site; it has {', '.join(sites)}")

@@ -5,7 +5,6 @@ import io
 import json
 import math
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +12,6 @@ from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-import pyarrow.parquet as pq
 import pytest
 
 from analysis.config import ReportConfig
@@ -354,14 +352,6 @@ def test_bad_input(found: ProbeRun, tmp_path: Path) -> None:
         run(ReportConfig(run=str(found.path), site="llm.77"))
     with pytest.raises(InputError, match="no folder there"):
         run(ReportConfig(run=str(found.path), photos=tmp_path / "none"))
-
-
-def test_probes_of_an_older_version_are_to_be_made_again(found: ProbeRun, tmp_path: Path) -> None:
-    older = tmp_path / "older.probe"
-    shutil.copytree(found.path, older)
-    pq.write_table(pq.read_table(older / "hca.parquet").drop_columns("shuffled_leaf_lookup"), older / "hca.parquet")
-    with pytest.raises(InputError, match=r"older version.*shuffled_leaf_lookup.*probing` again"):
-        run(ReportConfig(run=str(older)))
 
 
 def test_help_answers_without_the_heavy_imports() -> None:
