@@ -85,7 +85,7 @@ class Measured:
             edges,
             everything(reader, at, leaves),
             {"leaves": by_leaf, "rows": by_row},
-            _bootstrap(reader, edges, weights, _below(layout)[layout.edges]),
+            _bootstrap(reader, at, leaves, weights, small),
             (gate[0], gate[1]),
             halves,
             {level: level_test(layout, level, leaves, rule.alpha, rule.draws, seed) for level in levels},
@@ -152,13 +152,16 @@ def _below(layout: Layout) -> np.ndarray:
     return below / below.sum(1, keepdims=True)
 
 
-def _bootstrap(reader: Reader, edges: EdgeProducts, weights: np.ndarray, below: np.ndarray) -> dict[Key, np.ndarray]:
-    """{key: (draw,)}, edges weighed by the leaves below them, some draws at a time."""
+def _bootstrap(
+    reader: Reader, at: Arithmetic, leaves: Leaves, weights: np.ndarray, between: bool
+) -> dict[Key, np.ndarray]:
+    """{key: (draw,)}, nodes weighed by the leaves below them, some draws at a time."""
+    below, step = _below(reader.layout), 100
     found: dict[Key, np.ndarray] = {}
-    for start in range(0, len(weights), 100):
-        part = torch.from_numpy(weights[start : start + 100] @ below.T).to(edges.along)
-        for key, values in reader.edge_statistics(edges, part).items():
-            found.setdefault(key, np.empty(len(weights), values.dtype))[start : start + 100] = values
+    for start in range(0, len(weights), step):
+        part = torch.from_numpy(weights[start : start + step] @ below.T).to(leaves.vectors)
+        for key, values in everything(reader, at, leaves, between, part).items():
+            found.setdefault(key, np.empty(len(weights), values.dtype))[start : start + step] = values
     return found
 
 

@@ -94,10 +94,11 @@ class Reader:
             )
         return found
 
-    def explained(self, nodes: Nodes) -> dict[Key, np.ndarray]:
+    def explained(self, nodes: Nodes, weights: Tensor | None = None) -> dict[Key, np.ndarray]:
         """{key: (draw,)}: each level's share of the variance of leaf means, noise taken off; they sum to 1.
 
-        Of means, without Park's length. A leaf weighs what its mean weighs in the root.
+        Of means, without Park's length. A leaf weighs what its mean weighs in the root. weights (draw, node) weigh the
+        nodes of the only draw there is.
         """
         layout, squared = self.layout, nodes.squared
         above = np.maximum(layout.parent, 0)
@@ -105,31 +106,37 @@ class Reader:
             torch.from_numpy(layout.parent < 0).to(squared.device)[:, None], 0, squared[torch.from_numpy(above)]
         )
         gain = gain * nodes.at.share_K1
+        gain = gain if weights is None else gain * weights.T
         total = gain.sum(0)
         return {
             (EXPLAINED, -1, level): (gain[torch.from_numpy(layout.level == level)].sum(0) / total).cpu().numpy()
             for level in range(int(layout.level.max()) + 1)
         }
 
-    def overlap(self, nodes: Nodes) -> dict[Key, np.ndarray]:
-        """{key: (draw,)}: tr(A B) / sqrt(tr(A A) tr(B B)), A and B the second moments of two levels' offsets."""
+    def overlap(self, nodes: Nodes, weights: Tensor | None = None) -> dict[Key, np.ndarray]:
+        """{key: (draw,)}: tr(A B) / sqrt(tr(A A) tr(B B)), A and B the second moments of two levels' offsets.
+
+        weights (draw, node) weigh the nodes of the only draw there is.
+        """
         layout, found = self.layout, {}
         above = torch.from_numpy(np.maximum(layout.parent, 0)).to(nodes.vectors.device)
         top = torch.from_numpy(layout.parent < 0).to(nodes.vectors.device)[:, None, None]
         offset = nodes.vectors - torch.where(top, 0, nodes.vectors[above])
-        by_level = [
-            offset[torch.from_numpy(layout.level == level)].transpose(0, 1)
-            for level in range(int(layout.level.max()) + 1)
-        ]
-        own = [_shared(each, each) for each in by_level]
+        members = [torch.from_numpy(layout.level == level) for level in range(int(layout.level.max()) + 1)]
+        by_level = [offset[each].transpose(0, 1) for each in members]
+        weight = [None if weights is None else weights[:, each] for each in members]
+        own = [_shared(each, each, w, w) for each, w in zip(by_level, weight, strict=True)]
         for parent, child in self.pairs:
-            both = _shared(by_level[parent], by_level[child])
+            both = _shared(by_level[parent], by_level[child], weight[parent], weight[child])
             size = (own[parent] * own[child]).sqrt()
             found[OVERLAP, parent, child] = torch.where(size > 0, both / size, torch.nan).cpu().numpy()
         return found
 
-    def simplex(self, nodes: Nodes) -> dict[Key, np.ndarray]:
-        """{key: (draw,)}: how far cosines of siblings' offsets are from -1/(k - 1), those of a regular simplex."""
+    def simplex(self, nodes: Nodes, weights: Tensor | None = None) -> dict[Key, np.ndarray]:
+        """{key: (draw,)}: how far cosines of siblings' offsets are from -1/(k - 1), those of a regular simplex.
+
+        weights (draw, node) weigh the nodes of the only draw there is, and pairs by the product.
+        """
         layout, found = self.layout, {}
         for level, chosen in self._couples.items():
             parent = layout.parent[chosen[:, 0]]
@@ -139,16 +146,23 @@ class Reader:
             product = nodes.products(first, second) - to_first - to_second + own[up]
             squares = (own[first] - 2 * to_first + own[up]) * (own[second] - 2 * to_second + own[up])
             cosine = product / squares.clamp(min=torch.finfo(squares.dtype).tiny).sqrt()
-            found[SIMPLEX, level - 1, level] = (cosine - expected).square().mean(0).sqrt().cpu().numpy()
+            couples = None if weights is None else weights[:, first] * weights[:, second]
+            found[SIMPLEX, level - 1, level] = _mean((cosine - expected).square(), couples).sqrt().cpu().numpy()
         return found
 
 
-def everything(reader: Reader, at: Arithmetic, leaves: Leaves, between: bool = True) -> dict[Key, np.ndarray]:
-    """All statistics of a batch of draws; without those `between` nodes on one level, which cost more."""
+def everything(
+    reader: Reader, at: Arithmetic, leaves: Leaves, between: bool = True, weights: Tensor | None = None
+) -> dict[Key, np.ndarray]:
+    """All statistics of a batch of draws; without those `between` nodes on one level, which cost more.
+
+    weights (draw, node): of leaves of one draw, the statistics with their nodes so weighed.
+    """
     nodes = at.nodes(leaves)
     plain = nodes if nodes.lengths is None else at.nodes(Leaves(leaves.vectors, leaves.noise, None))
-    found = reader.edge_statistics(edge_products(nodes)) | reader.explained(plain)
-    return found | reader.simplex(nodes) | reader.overlap(nodes) if between else found
+    of_edges = None if weights is None else weights[:, torch.from_numpy(reader.layout.edges).to(weights.device)]
+    found = reader.edge_statistics(edge_products(nodes), of_edges) | reader.explained(plain, weights)
+    return found | reader.simplex(nodes, weights) | reader.overlap(nodes, weights) if between else found
 
 
 def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
@@ -160,6 +174,12 @@ def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
     return (weights @ values)[:, 0] / (weights @ known.to(weights.dtype))[:, 0]
 
 
-def _shared(first: Tensor, second: Tensor) -> Tensor:
-    """(draw,): the sum of squared products of two sets of vectors (draw, node, R)."""
-    return torch.bmm(first, second.transpose(1, 2)).square().sum((1, 2))
+def _shared(first: Tensor, second: Tensor, weigh_first: Tensor | None, weigh_second: Tensor | None) -> Tensor:
+    """(draw,): the sum of squared products of two sets of vectors (draw, node, R).
+
+    Or, of vectors of one draw, the sums with the weights (draw, node).
+    """
+    squares = torch.bmm(first, second.transpose(1, 2)).square()
+    if weigh_first is None or weigh_second is None:
+        return squares.sum((1, 2))
+    return ((weigh_first @ squares[0]) * weigh_second).sum(1)
