@@ -40,7 +40,7 @@ class CompareConfig(Config):
     runs: list[str] = Field(min_length=2)
     """Probe runs or their stores, each as RUN, or as RUN@SITE for one of its sites (`runs/a.zarr@llm.12`)."""
     out: Path | None = None
-    """The folder for compare.html and its Parquet tables; by default beside the first run, <run>.compare."""
+    """The folder for compare.html and its Parquet tables; by default beside the first run, <run>.comparison."""
     bootstrap: int = Field(default=2000, ge=1000)
     """Draws of an interval."""
     seed: NonNegativeInt = 0

@@ -70,7 +70,8 @@ class Measured:
     verdict: Mapping[str, Lost] = field(default_factory=dict)
     """Per level; empty in measurements from before there was one."""
     orthogonal: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Of every site, per level below the first: orthogonal to the level above, violated, or not identifiable."""
+    """Of every site, per level below the first: orthogonal to the level above, violated, or not identifiable; empty
+    where it was not measured."""
 
     def stage(self, stage: str) -> str:
         """The last site of `encoder`, `projector` or `llm`."""
@@ -178,9 +179,12 @@ def verdict(out: Path) -> dict[str, Lost]:
 
 
 def _orthogonal(out: Path) -> dict[str, dict[str, str]]:
-    """Of every site, per child level, as `python -m analysis geometry` left it in `out`."""
+    """Of every site, per child level, as `python -m analysis geometry` left it in `out`; empty where it did not run."""
     found: dict[str, dict[str, str]] = {}
-    for entry in json.loads((out / "store.geometry" / "summary.json").read_text(encoding="utf-8"))["verdicts"]:
+    summary = out / "store.geometry" / "summary.json"
+    if not summary.is_file():
+        return found
+    for entry in json.loads(summary.read_text(encoding="utf-8"))["verdicts"]:
         found.setdefault(entry["site"], {})[entry["child"]] = entry["verdict"]
     return found
 

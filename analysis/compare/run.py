@@ -26,7 +26,7 @@ def run(config: CompareConfig) -> None:
     """Compare, write, print. Raises InputError before any work where that can be seen."""
     given = [_parted(word) for word in config.runs]
     opened = [ProbeRun.open(path) for path, _ in given]
-    out = config.out or opened[0].path.with_name(f"{opened[0].path.stem}.compare")
+    out = config.out or opened[0].path.with_name(f"{opened[0].path.stem}.comparison")
     if out.exists() and not (out / PAGE).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and holds no comparison; give another --out")
     materials = [gather(probes) for probes in opened]

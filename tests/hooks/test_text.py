@@ -48,7 +48,8 @@ def test_equals_hidden_states_one_prompt_at_a_time(models: list[Loaded], pool: s
             chosen = chosen[-1:] if pool == "last" else chosen
             names = [*(f"text.{layer}" for layer in range(len(states) - 1)), "text.final"]
             for name, state in zip(names, states, strict=True):
-                assert torch.allclose(got[name][place], state[chosen].mean(0), rtol=1e-5, atol=1e-6), (name, prompt)
+                # Padding regroups float32 sums, as a batch of another size does below.
+                assert torch.allclose(got[name][place], state[chosen].mean(0), rtol=1e-5, atol=1e-5), (name, prompt)
 
 
 def test_name_tokens_differ_from_all_tokens(models: list[Loaded]) -> None:

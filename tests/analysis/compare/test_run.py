@@ -30,7 +30,7 @@ def test_runs_side_by_side(found: ProbeRun, capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr().out
     assert "planted at projector against planted at encoder.2: " in said
     assert "paired over 32 samples" in said
-    out = found.path.with_name("a.compare")
+    out = found.path.with_name("a.comparison")
     differences = pq.read_table(out / "differences.parquet").to_pylist()
     cells = {(record["site"], record["level"]): record["accuracy"] for record in found.probes}
     levels = [entry["level"] for entry in found.summary["levels"]]
